@@ -2,12 +2,12 @@
 
 use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
-use crate::fs::{kind, trust};
+use crate::fs::trust;
 use joblet_format::text::nests_too_deeply;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, statat},
+    fs::{Dir, FileType, Mode, OFlags, fstat, open, openat},
     io::Errno,
 };
 use std::{
@@ -70,35 +70,34 @@ pub(crate) fn load(path: &Path) -> Result<Runtime, Error> {
 /// in it cannot be opened.
 pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime, Error> {
     let bytes = read(dir.as_fd(), &path.join("runtime.yml"))?;
-    let stats = RefCell::new(Vec::new());
+    let found = RefCell::new(Vec::new());
     let (config, sources) = check(&bytes, path, arch, |at, look_inside| {
-        let (source, stat) = source(dir.as_fd(), at, look_inside)?;
-        stats.borrow_mut().push(stat);
+        let (source, what) = source(dir.as_fd(), at, look_inside)?;
+        found.borrow_mut().push(what);
         Ok(source)
     })?;
     // Those of writable mounts are the lower layers of overlays anyway, and often of mode 1777.
-    let bound = config.mounts().iter().zip(stats.into_inner()).filter(|(mount, _)| mount.readonly);
-    let bound: Vec<_> = bound.filter_map(|(mount, stat)| Some((&*mount.source, stat?))).collect();
+    let bound = config.mounts().iter().zip(found.into_inner()).filter(|(mount, _)| mount.readonly);
+    let bound: Vec<_> = bound.filter_map(|(mount, found)| Some((&*mount.source, found?))).collect();
     let of_others = of_others(dir.as_fd(), &bound).map_err(Error::file("read", path))?;
-    let checked = bound.iter().map(|(_, stat)| (stat.st_dev, stat.st_ino)).collect();
+    let checked = bound.iter().map(|(_, found)| found.file).collect();
     Ok(Runtime { dir, path: path.to_owned(), config, sources, server: None, of_others, checked })
 }
 
 /// Why others than root and the caller can change what is in the runtime `dir`, as far as its own directory, those at its top
 /// and the sources `bound` show.
-fn of_others(dir: BorrowedFd<'_>, bound: &[(&str, Stat)]) -> Result<Option<String>, Errno> {
-    let own = fstat(dir)?;
-    let mut found =
-        trust::open_to_others(&own).or_else(|| kind::mounted_by_another(dir, own.st_dev));
+fn of_others(dir: BorrowedFd<'_>, bound: &[(&str, Found)]) -> Result<Option<String>, Errno> {
+    let mut found = trust::open_to_others(&trust::stat(dir)?, dir);
     let mut last = "";
-    for (path, stat) in bound {
+    for (path, source) in bound {
         // A user who cannot write `dir` cannot replace its entries.
         let top = path.split('/').next().unwrap_or_default();
         if found.is_none() && top != last {
             last = top;
-            found = trust::open_to_others(&statat(dir, top, AtFlags::empty())?);
+            let top = openat(dir, top, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            found = trust::open_to_others(&trust::stat(&top)?, top.as_fd());
         }
-        found = found.or_else(|| trust::open_to_others(stat));
+        found = found.or_else(|| source.of_others.clone());
     }
     Ok(found)
 }
@@ -195,30 +194,40 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The kind of `source` in the runtime `dir`, and its metadata; with `look_inside`, whether a directory is empty.
+/// What a source refers to.
+struct Found {
+    /// Device and inode.
+    file: (u64, u64),
+    /// Why others than root and the caller can change it, if they can.
+    of_others: Option<String>,
+}
+
+/// The kind of `source` in the runtime `dir`, and what it refers to; with `look_inside`, whether a directory is empty.
 fn source(
     dir: BorrowedFd<'_>,
     source: &str,
     look_inside: bool,
-) -> Result<(Source, Option<Stat>), Errno> {
+) -> Result<(Source, Option<Found>), Errno> {
     let found = match beneath::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
         Err(Errno::NOENT) => return Ok((Source::Missing, None)),
         other => other?,
     };
-    let stat = fstat(&found)?;
+    let stat = trust::stat(&found)?;
+    let of_others = trust::open_to_others(&stat, found.as_fd());
+    let what = Some(Found { file: (stat.st_dev, stat.st_ino), of_others });
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => return Ok((Source::File, Some(stat))),
+        FileType::RegularFile => return Ok((Source::File, what)),
         FileType::Directory if look_inside => {}
-        FileType::Directory => return Ok((Source::Directory, Some(stat))),
+        FileType::Directory => return Ok((Source::Directory, what)),
         _ => return Err(Errno::NOTDIR),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     for entry in Dir::new(openat(&found, ".", flags, Mode::empty())?)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok((Source::Directory, Some(stat)));
+            return Ok((Source::Directory, what));
         }
     }
-    Ok((Source::Empty(stat.st_mode & 0o7777), Some(stat)))
+    Ok((Source::Empty(stat.st_mode & 0o7777), what))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::common::server::{Reply, Server};
 use crate::common::victim::Victim;
 use crate::common::{Outcome, World, list};
-use crate::support::{NOBODY, not_applicable};
+use crate::support::{NOBODY, give_by_list, not_applicable};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -161,7 +161,7 @@ fn without_the_protection_links_in_a_store_are_followed() {
     }
 }
 
-/// SEC-E04: a directory that another user owns or can write.
+/// SEC-E04, SEC-B24, SEC-B26: a directory that another user owns or can write.
 #[test]
 fn directories_of_others_in_a_store_are_refused() {
     for place in Place::all() {
@@ -180,10 +180,22 @@ fn directories_of_others_in_a_store_are_refused() {
                     "others may write it (mode 1777); chmod go-w it",
                 );
             }
+            // In whichever group; a list that lets others write shows in the mode, too.
+            for listed in [false, true] {
+                fs::set_permissions(&path, Permissions::from_mode(0o775)).unwrap();
+                if !listed || give_by_list(&path, OTHER_USER) {
+                    let reason = "others may write it (mode 775); chmod go-w it";
+                    for args in
+                        CHANGES.into_iter().chain(object.ends_with(".joblet").then_some(RUN))
+                    {
+                        place.assert_refused(args, object, reason);
+                    }
+                }
+            }
             fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
             if place.give_away(&path) {
                 let other = if place.user.is_none() { NOBODY } else { OTHER_USER };
-                let reason = format!("it belongs to user {other}; chown it");
+                let reason = format!("it belongs to user {other}; run as that user");
                 for args in CHANGES.into_iter().chain(starts.then_some(RUN)) {
                     place.assert_refused(args, object, &reason);
                 }
@@ -266,7 +278,7 @@ fn root_uses_no_store_that_others_may_write() {
     place.renew();
     chown(&store, Some(NOBODY), None).unwrap();
     for args in &commands {
-        place.assert_refused(args, "store", "it belongs to user 65534; chown it");
+        place.assert_refused(args, "store", "it belongs to user 65534; run as that user");
     }
     // Links are trusted by their owner.
     place.renew();
@@ -290,10 +302,16 @@ fn a_store_of_another_user_is_only_read() {
     place.user = Some(NOBODY);
     assert_eq!(place.exec(RUN).status, Some(0));
     assert!(place.exec("info demo").stdout.contains("archive "), "its receipt is read");
-    let reason = "it belongs to user 65533; chown it";
+    let reason = "it belongs to user 65533; run as that user";
     fs::set_permissions(place.path("store"), Permissions::from_mode(0o777)).unwrap();
     place.assert_refused("install demo@1.1.0", "store/.joblet", reason);
     place.assert_refused("remove demo@1.0.0", "store/.joblet", reason);
+    let given = Command::new("chown").args(["-R", "0:0"]).arg(place.path("store")).status();
+    assert!(given.unwrap().success());
+    let outcome = place.exec("run --runtime=demo@1.1.0 true");
+    let message =
+        "error[NOTFOUND]: demo@1.1.0 is not installed in ~/store, which you may not change";
+    assert!(outcome.stderr.starts_with(message), "{outcome:?}");
 }
 
 /// SEC-E04: a configuration that others can write is refused, unless an option names it.
@@ -324,6 +342,43 @@ fn a_configuration_of_others_is_refused() {
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         if place.give_away(&file) {
             refused("it belongs to user 6553");
+        }
+    }
+}
+
+/// SEC-B24, SEC-B26: group write permission is accepted of the caller's own group, without a list that gives it to others, and
+/// not by root.
+#[test]
+fn a_configuration_that_a_group_may_write() {
+    if !rustix::process::geteuid().is_root() {
+        return not_applicable("several users and groups");
+    }
+    // In no file: its group is its own, by the number.
+    let own = 65532;
+    for user in [None, Some(own)] {
+        let place = Place::new(user);
+        let file = place.path("home/.rnx/config.yaml");
+        fs::create_dir(place.path("home/.rnx")).unwrap();
+        let url = place.path("registry");
+        let entry = format!("{{ name: own, url: {} }}", url.display());
+        fs::write(&file, format!("runtimes:\n  registries:\n    - {entry}\n")).unwrap();
+        chown(&file, user, user).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+        let status = || place.exec("list --available").status;
+        assert_eq!(status(), Some(if user.is_some() { 0 } else { 15 }));
+        chown(&file, None, Some(OTHER_USER)).unwrap();
+        assert_eq!(status(), Some(15));
+        chown(&file, None, Some(own)).unwrap();
+        if user.is_none() || !give_by_list(&file, OTHER_USER) {
+            continue;
+        }
+        let outcome = place.exec("list --available");
+        let reason = "config.yaml is refused: others may write it (mode 775); chmod go-w it";
+        assert!(outcome.stderr.contains(reason), "{outcome:?}");
+        if let Some(weakened) = &place.weakened {
+            let mut command = place.command(weakened, "list --available");
+            let output = command.env("JOBLET_EXEC_WEAKEN", "access-lists").output();
+            assert!(output.unwrap().status.success());
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Runtimes that users other than root and the caller can change: their sockets and FIFOs are not connected to a job.
 
 use crate::mounts::{DEAD, LIVE, Live, talk};
-use crate::support::attack::{WEAKEN, can_weaken, probed};
-use crate::support::{NOBODY, Output, World, finish, not_applicable};
+use crate::support::attack::{WEAKEN, can_weaken, probed, start, wrapper};
+use crate::support::fuse::Mount;
+use crate::support::{NOBODY, Output, World, finish, give_by_list, not_applicable};
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The owner of the stores, neither root nor the caller.
 const OWNER: u32 = 65533;
+
+/// A user who is in no file, and whose group has the same number.
+const PRIVATE: u32 = 65532;
 
 /// A store with the runtime `demo@1.0.0`, in which processes listen, and which only its owner can write.
 struct Store {
@@ -37,6 +43,18 @@ impl Store {
     /// The output of `program` with `words`, called by `caller`.
     fn run(&self, world: &World, weak: bool, caller: Option<u32>, words: &[&str]) -> Output {
         finish(self.command(world, weak, caller, words).spawn().unwrap())
+    }
+
+    /// As [`Self::run`], without the protection `weak`.
+    fn run_without(
+        &self,
+        world: &World,
+        weak: &str,
+        (user, group): (u32, u32),
+        words: &[&str],
+    ) -> Output {
+        let mut command = self.command(world, !weak.is_empty(), Some(user), words);
+        finish(command.env(WEAKEN, weak).gid(group).spawn().unwrap())
     }
 
     fn command(&self, world: &World, weak: bool, caller: Option<u32>, words: &[&str]) -> Command {
@@ -109,17 +127,18 @@ fn sockets_in_a_runtime_of_another_user_are_not_connected() {
 fn a_runtime_of_ones_own_needs_no_overlays() {
     let Some(world) = probed() else { return };
     for (number, user) in World::users().into_iter().enumerate() {
+        let user = user.map(|_| PRIVATE);
         let store = Store::make(world, &format!("own-{number}"));
         let words = [&RUN[..], &[OVERLAYS]].concat();
         // The overlay of /var, which each job can write.
         assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
         if user.is_some() {
-            let owner = format!("{NOBODY}:{NOBODY}");
+            let owner = format!("{PRIVATE}:{PRIVATE}");
             let given = Command::new("chown").args(["-R", &owner]).arg(&store.path).status();
             assert!(given.unwrap().success());
         }
-        let usr = store.path.join("demo-1.0.0/isolated/usr");
-        fs::set_permissions(&usr, Permissions::from_mode(0o775)).unwrap();
+        let source = store.path.join("demo-1.0.0/isolated/usr");
+        fs::set_permissions(&source, Permissions::from_mode(0o775)).unwrap();
         assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
     }
 }
@@ -163,6 +182,109 @@ fn every_way_to_a_runtime_of_another_user() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = finish(command.spawn().unwrap());
     assert_eq!(output.stdout, DEAD, "{output:?}");
+}
+
+/// SEC-B23: a FUSE file system of another user, which shows all files as root's. What users name looks like the mounter, and
+/// the call that tells its kind fails.
+#[test]
+fn a_file_system_that_another_user_serves() {
+    let Some(world) = probed() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return not_applicable("only root mounts a file system for another user");
+    }
+    let store = Store::make(world, "served");
+    let at = world.path("m,user_id=0 - fuse rw,user_id=0");
+    let Some(mount) = Mount::make(&store.path, at.clone(), OWNER) else {
+        return not_applicable("no FUSE on this host");
+    };
+    let own = world.path("m-own");
+    let private = Mount::make(&store.path, own.clone(), NOBODY).unwrap();
+    let odd = world.path("").join(OsStr::from_bytes(b"odd-\xff"));
+    fs::create_dir(&odd).unwrap();
+    let prepare =
+        format!("mount -t tmpfs none \"$(printf '{}odd-\\377')\"", world.path("").display());
+    for user in World::users() {
+        for prepare in ["", &prepare] {
+            let run = |weak: &str, at: &Path| {
+                let words = wrapper(user, prepare, "private");
+                let program = if weak.is_empty() { "joblet-exec" } else { "weakened" };
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).arg(world.path(program)).args(RUN).arg(OVERLAYS);
+                command.current_dir(world.path("cwd")).env_clear().env(WEAKEN, weak);
+                command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env("JOBLET_EXEC_STORE", at);
+                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                finish(command.spawn().unwrap())
+            };
+            let output = run("", &at);
+            if user.is_none() {
+                let reason = format!("is refused: it belongs to user {OWNER}; run as that user");
+                assert!(output.stderr.contains(&reason), "{output:?}");
+            } else {
+                let count: usize = output.stdout.trim().parse().unwrap_or_default();
+                assert!(count > 1, "{output:?}");
+            }
+            if can_weaken(world) {
+                let output = run("mounters", &at);
+                assert_eq!(output.stdout, "1\n", "{output:?}");
+            }
+            if user.is_some() {
+                assert_eq!(run("", &own).stdout, "1\n");
+            }
+        }
+    }
+    drop((mount, private));
+}
+
+/// SEC-B24, SEC-B26: a list gives write permission to another user, or the directory's group is not that of its owner alone.
+#[test]
+fn a_group_or_a_list_of_others_lets_nothing_live_in() {
+    let Some(world) = probed() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return not_applicable("several users and groups");
+    }
+    let words = [&RUN[..], &[talk("/usr/share/live", "")]].concat();
+    for below in ["demo-1.0.0", "demo-1.0.0/isolated", "demo-1.0.0/isolated/usr"] {
+        let store = Store::make(world, &format!("list-{}", below.len()));
+        let owner = format!("{PRIVATE}:{PRIVATE}");
+        let given = Command::new("chown").args(["-R", &owner]).arg(&store.path).status();
+        assert!(given.unwrap().success());
+        let path = store.path.join(below);
+        fs::set_permissions(&path, Permissions::from_mode(0o775)).unwrap();
+        let own = (PRIVATE, PRIVATE);
+        assert_eq!(store.run_without(world, "", own, &words).stdout, LIVE, "{below}");
+        if give_by_list(&path, OWNER) {
+            assert_eq!(store.run_without(world, "", own, &words).stdout, DEAD, "{below}");
+            if can_weaken(world) {
+                let output = store.run_without(world, "access-lists", own, &words);
+                assert_eq!(output.stdout, LIVE, "{below}: {output:?}");
+            }
+        }
+        // Also the caller's group has other users, unless it is called like the caller.
+        chown(&path, None, Some(OWNER)).unwrap();
+        let shared = (PRIVATE, OWNER);
+        assert_eq!(store.run_without(world, "", shared, &words).stdout, DEAD, "{below}");
+        if can_weaken(world) {
+            let output = store.run_without(world, "own-runtimes", shared, &words);
+            assert_eq!(output.stdout, LIVE, "{below}: {output:?}");
+        }
+    }
+}
+
+/// SEC-B25: a mount of any user, whose path is not UTF-8.
+#[test]
+fn limits_are_set_beside_a_mount_of_any_name() {
+    let Some(world) = probed() else { return };
+    if !rustix::process::geteuid().is_root() || !world.can_limit(None) {
+        return not_applicable("control groups of root");
+    }
+    let odd = world.path("").join(OsStr::from_bytes(b"limits-\xff"));
+    fs::create_dir(&odd).unwrap();
+    let prepare =
+        format!("mount -t tmpfs none \"$(printf '{}limits-\\377')\"", world.path("").display());
+    let before = wrapper(None, &prepare, "private");
+    let words = World::shell(&["--memory=64M", "--pids=50"], "echo limited");
+    let output = finish(start(world, &before, "", &words));
+    assert_eq!(output.stdout, "limited\n", "{output:?}");
 }
 
 /// From fcntl.h; not in the crate.

@@ -11,6 +11,7 @@ use crate::store::{Installed, Store};
 use crate::thread;
 use joblet_format::text::size;
 use joblet_format::{Spec, Wanted};
+use std::io::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Number of runtimes installed in parallel.
@@ -56,6 +57,17 @@ impl Session<'_> {
                     Error::Net { url, reason, status } if !is_installed => {
                         let reason = format!("{spec} is not installed here, and {reason}");
                         Error::Net { url, reason, status }
+                    }
+                    // Nor for a change of somebody else's store.
+                    Error::File { path, source, .. }
+                        if !is_installed
+                            && source.kind() == ErrorKind::PermissionDenied
+                            && path.starts_with(store.root()) =>
+                    {
+                        let store = store.root().display();
+                        Error::NotFound(format!(
+                            "{spec} is not installed in {store}, which you may not change; name a store of your own with --store DIR"
+                        ))
                     }
                     error => error,
                 })?;

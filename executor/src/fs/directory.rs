@@ -3,7 +3,7 @@
 //! A path is resolved at each use, so a user who may rename one of its directories decides what it resolves to.
 //! A descriptor refers to the directory that was checked.
 
-use super::trust::{distrust, is_ours, untrusted};
+use super::trust::{self, distrust, is_ours, untrusted};
 use super::walk::close;
 use crate::env::weaken;
 use crate::error::Error;
@@ -113,18 +113,18 @@ impl Directory {
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`].
     pub(crate) fn trusted(self) -> Result<Self, Error> {
-        match distrust(&self.stat()?) {
+        match distrust(&self.stat()?, None) {
             Some(reason) => Err(untrusted(&self.path, reason)),
             None => Ok(self),
         }
     }
 
-    /// Its fstat(2).
+    /// Its fstat(2), and its owner by [`trust::stat`].
     ///
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn stat(&self) -> Result<Stat, Error> {
-        fstat(&self.fd).map_err(Error::file("stat", &self.path))
+        trust::stat(&self.fd).map_err(Error::file("stat", &self.path))
     }
 
     /// The path it was opened by, for messages only.

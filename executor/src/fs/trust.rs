@@ -1,8 +1,15 @@
 //! Trusted files: those of the effective user and of root that no other user can write.
+//!
+//! A mode shows write permission of the group also where an access control list (acl(5)) gives it to any user, so group write
+//! permission is accepted only where it can be of nobody else: see [`is_private`].
 
+use super::kind;
+use super::table::split;
 use crate::env::weaken;
 use crate::error::Error;
-use rustix::fs::Stat;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::{Stat, fstat, getxattr};
+use rustix::io::Errno;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -12,44 +19,115 @@ pub(crate) fn user() -> u32 {
     *ASKED.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
+/// fstat(2) of `file`. All that is on a FUSE file system of a user who is neither root nor the caller belongs to that user.
+///
+/// # Errors
+/// That of fstat(2).
+pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
+    let mut stat = fstat(&file)?;
+    let mounter = kind::mounter(&file, stat.st_dev).filter(|found| ![0, user()].contains(found));
+    stat.st_uid = mounter.unwrap_or(stat.st_uid);
+    Ok(stat)
+}
+
 /// Whether a file or directory belongs to the effective user or to root.
 pub(crate) fn is_ours(stat: &Stat) -> bool {
     [0, user()].contains(&stat.st_uid)
 }
 
-/// Why a file or directory is not trusted: another user owns it or may write it.
+/// Why a file or directory is not trusted: another user owns it or may write it. `stat` is that of [`stat`].
 ///
-/// Group write permission is accepted from an ordinary user, since many distributions give each user a
-/// group of their own; root does not accept it.
-pub(crate) fn distrust(stat: &Stat) -> Option<String> {
+/// Group write permission is accepted of a private group alone, and only if the file is given to look at: not in the
+/// directories that this program makes, and not by root.
+pub(crate) fn distrust(stat: &Stat, file: Option<BorrowedFd<'_>>) -> Option<String> {
     if weaken::without("store-owners") {
         return None;
     }
-    if !is_ours(stat) {
-        return Some(format!("it belongs to user {}; chown it", stat.st_uid));
-    }
-    let others = if user() == 0 { 0o022 } else { 0o002 };
-    let mode = stat.st_mode & 0o7777;
-    (mode & others != 0).then(|| format!("others may write it (mode {mode:o}); chmod go-w it"))
+    let file = file.filter(|_| user() != 0);
+    let others = others(stat, file)?;
+    let cure = if is_ours(stat) { "chmod go-w it" } else { "run as that user" };
+    Some(format!("{others}; {cure}"))
 }
 
-/// Why others than root and the effective user can change a runtime's directory, if they can.
-///
-/// Group write permission is accepted of the effective group alone, whose members are its user where each user
-/// has a group of their own.
-pub(crate) fn open_to_others(stat: &Stat) -> Option<String> {
+/// Why others than root and the effective user can change a runtime's directory `file`, if they can.
+pub(crate) fn open_to_others(stat: &Stat, file: BorrowedFd<'_>) -> Option<String> {
     if weaken::without("own-runtimes") {
         return None;
     }
+    others(stat, Some(file))
+}
+
+/// Who else owns or may write a file, if anybody.
+fn others(stat: &Stat, file: Option<BorrowedFd<'_>>) -> Option<String> {
     if !is_ours(stat) {
         return Some(format!("it belongs to user {}", stat.st_uid));
     }
-    let (mode, own) = (stat.st_mode & 0o7777, || rustix::process::getegid().as_raw());
-    let writable = mode & 0o002 != 0 || (mode & 0o020 != 0 && stat.st_gid != own());
+    let mode = stat.st_mode & 0o7777;
+    let group = || !file.is_some_and(|file| is_private(stat.st_gid, file));
+    let writable = mode & 0o002 != 0 || (mode & 0o020 != 0 && group());
     writable.then(|| format!("others may write it (mode {mode:o})"))
+}
+
+/// Whether group write permission of `file`, whose group is `group`, is the effective user's alone: by the group, and no access
+/// control list gives the permission to others.
+fn is_private(group: u32, file: BorrowedFd<'_>) -> bool {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    if group != rustix::process::getegid().as_raw()
+        || !is_user_group((group, &read("/etc/group")), (user(), &read("/etc/passwd")))
+    {
+        return false;
+    }
+    // Not by the descriptor, which may be one of a path only.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let list = getxattr(path, "system.posix_acl_access", &mut [0_u8; 0][..]);
+    matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP)) || weaken::without("access-lists")
+}
+
+/// Whether a group has one user alone, as many distributions make one for each: by its name and its list of members in
+/// `/etc/group`, or by its number if one of the files does not have it, as in a network's directory.
+fn is_user_group((group, groups): (u32, &[u8]), (user, users): (u32, &[u8])) -> bool {
+    match (entry(groups, group), entry(users, user)) {
+        (Some(group), Some(user)) => {
+            group[0] == user[0] && group.get(3).is_none_or(|members| members.is_empty())
+        }
+        _ => group == user,
+    }
+}
+
+/// The fields of the entry with this number in a file like `/etc/group`: name, password, number and more.
+fn entry(text: &[u8], number: u32) -> Option<Vec<&[u8]>> {
+    let number = number.to_string();
+    split(text, b'\n').find_map(|line| {
+        let fields: Vec<_> = split(line, b':').collect();
+        (*fields.get(2)? == number.as_bytes()).then_some(fields)
+    })
 }
 
 /// The error that refuses `path`.
 pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
     Error::Untrusted { path: path.to_owned(), reason, option: "--store DIR" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-B26: by the files of groups and users.
+    #[test]
+    fn groups_of_one_user_alone() {
+        let users = b"root:x:0:0:root:/root:/bin/sh\n\xff:x:7:1001\na:x:1001:1002::/home/a:\nb:x:100:100::/:\nc:x:1005:1005::/:";
+        let groups = b"root:x:0:\nusers:x:100:\na:x:1002:\nc:x:1005:b\nteam:x:1003:a\n1004:x:9:";
+        for (group, user, want) in [
+            (0, 0, true),
+            (1002, 1001, true),
+            (1003, 1001, false),
+            (100, 100, false),
+            (1005, 1005, false),
+            (5000, 5000, true),
+            (5001, 5000, false),
+            (1004, 1001, false),
+        ] {
+            assert_eq!(is_user_group((group, groups), (user, users)), want, "{group} {user}");
+        }
+    }
 }

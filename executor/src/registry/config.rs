@@ -3,11 +3,12 @@
 use super::signature::PublicKey;
 use crate::cli::escape::{shown, shown_in};
 use crate::error::Error;
-use crate::fs::trust::distrust;
+use crate::fs::trust::{self, distrust};
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use joblet_format::text::nests_too_deeply;
 use joblet_format::{Origin, unknown_key};
+use rustix::fd::AsFd;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -180,8 +181,8 @@ pub(crate) fn read_file(file: &Path) -> Result<Config, Error> {
 /// by other users: its author decides whose runtimes are run.
 fn read(file: &Path, found: bool) -> Result<Config, Error> {
     let opened = fetch::open(file)?;
-    let stat = rustix::fs::fstat(&opened).map_err(Error::file("stat", file))?;
-    if let (true, Some(reason)) = (found, distrust(&stat)) {
+    let stat = trust::stat(&opened).map_err(Error::file("stat", file))?;
+    if let (true, Some(reason)) = (found, distrust(&stat, Some(opened.as_fd()))) {
         return Err(Error::Untrusted { path: file.to_owned(), reason, option: "--config FILE" });
     }
     let mut text = String::new();

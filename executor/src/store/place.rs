@@ -12,7 +12,7 @@
 use super::{Installed, Store, WORK};
 use crate::error::Error;
 use crate::fs::directory::Directory;
-use crate::fs::trust::{distrust, is_ours, open_to_others, untrusted, user};
+use crate::fs::trust::{self, distrust, is_ours, open_to_others, untrusted, user};
 use crate::runtime::Runtime;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
@@ -132,7 +132,11 @@ impl Store {
         };
         let opened = opened.map_err(refused)?;
         // A directory that was unpacked by hand may belong to any user.
-        let reason = if user() == 0 { distrust(&fstat(&opened).map_err(refused)?) } else { None };
+        let reason = if user() == 0 {
+            distrust(&trust::stat(&opened).map_err(refused)?, None)
+        } else {
+            None
+        };
         reason.map_or(Ok(opened), |reason| Err(untrusted(&runtime.path, reason)))
     }
 
@@ -148,7 +152,8 @@ impl Store {
         if let (None, Some((around, _))) = (&loaded.of_others, self.directory_of(runtime)?) {
             let stat = around.stat()?;
             // A runtime in it that others may not write stays what it is, whoever may write the store.
-            loaded.of_others = if is_ours(&stat) { None } else { open_to_others(&stat) };
+            loaded.of_others =
+                if is_ours(&stat) { None } else { open_to_others(&stat, around.as_fd()) };
         }
         Ok(loaded)
     }
@@ -182,7 +187,7 @@ impl Store {
 /// [`Error::Untrusted`]; [`Error::File`] where it cannot be opened.
 pub(super) fn open_trusted_work(around: &Directory) -> Result<Option<Directory>, Error> {
     let Some(work) = around.enter(WORK)? else { return Ok(None) };
-    let refused = distrust(&work.stat()?);
+    let refused = distrust(&work.stat()?, None);
     match refused {
         Some(reason) if !is_of_one_other_user(around, &work)? => {
             Err(untrusted(work.path(), reason))
@@ -217,20 +222,26 @@ impl Directory {
 }
 
 impl Store {
-    /// Whether there is nothing to clean up or refuse, by two stat(2) calls; false in doubt.
+    /// Whether there is nothing to clean up or refuse, by few calls; false in doubt.
     pub(super) fn is_clean(&self) -> Result<bool, Error> {
         let Some(own) = self.open_root()? else { return Ok(true) };
         let fine = |stat: &Stat| {
-            FileType::from_raw_mode(stat.st_mode).is_dir() && distrust(stat).is_none()
+            FileType::from_raw_mode(stat.st_mode).is_dir() && distrust(stat, None).is_none()
         };
-        let Ok(work) = own.stat_entry(WORK) else { return Ok(true) };
+        let directory = match own.enter(WORK) {
+            Ok(None) => return Ok(true),
+            Ok(Some(found)) => found,
+            Err(_) => return Ok(false),
+        };
+        let work = directory.stat()?;
         if work.st_uid != user() {
             return Ok(fine(&work));
         }
         // The link count of a directory is 2 plus its subdirectories; file systems that do not count
         // report 1.
-        let staging = own.stat_entry(".joblet/staging");
-        Ok(fine(&work) && staging.map_or(true, |staging| fine(&staging) && staging.st_nlink == 2))
+        let staging = directory.stat_entry("staging");
+        let empty = |it: Stat| fine(&it) && it.st_nlink == 2 && it.st_dev == work.st_dev;
+        Ok(fine(&work) && staging.map_or(true, empty))
     }
 }
 

@@ -22,11 +22,15 @@ impl Files {
     /// Opens `path`; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Archive`] for a file that is not a tar file, [`Error::File`].
+    /// [`Error::Archive`] for anything but a directory and a tar file, [`Error::File`].
     pub(super) fn open(path: &Path) -> Result<Option<Self>, Error> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => Ok(Some(Self::Directory(path.to_owned()))),
             Ok(found) if found.is_file() => list(path).map(Some),
+            Ok(_) => {
+                let rule = "it is neither a directory nor a regular file".into();
+                Err(Error::Archive { archive: path.display().to_string(), rule })
+            }
             Err(error)
                 if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {

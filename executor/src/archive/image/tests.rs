@@ -174,6 +174,7 @@ fn every_form_of_an_image_is_the_same_tree() {
     }
     fs::write(at("packed.tar.gz"), gzip(&fs::read(at("packed.tar")).unwrap())).unwrap();
     assert!(refused("packed.tar.gz").to_string().contains("decompress it first"));
+    assert!(refused("/dev/zero").to_string().contains("neither a directory nor a regular file"));
     fs::create_dir(at("empty")).unwrap();
     assert!(refused("empty").to_string().contains("not an OCI layout"));
     let mut other = Layout::of(&[]);

@@ -30,7 +30,7 @@ pub(super) static KEEP_FD: Opt<RawFd> = Opt::value(
     "N",
     Complete::Nothing,
     values::descriptor,
-    "let the job inherit the caller's descriptor N: a socket or a pipe",
+    "let the job use descriptor N: no directory, and a file only if open for reading and writing",
 );
 pub(super) static PROFILE: Opt<String> = Opt::value(
     "--profile",

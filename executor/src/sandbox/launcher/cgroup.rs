@@ -8,7 +8,7 @@
 
 use super::{
     group::{self, Group, read, write},
-    hierarchy::mount_of,
+    hierarchy::{groups, mounts, own_groups},
     scope, version_one,
 };
 use crate::sandbox::{
@@ -166,7 +166,7 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
     // Before the ancestors: systemd may change its own groups at any time, which would remove the limits.
     let available = lacking(root.as_fd(), "cgroup.controllers", controllers).is_empty();
     let bound = path.ancestors().position(|path| bound(&root, path));
-    match available.then(|| scope::enter(&own, bound)).flatten() {
+    match available.then(|| scope::enter(&own.to_string_lossy(), bound)).flatten() {
         Some(Ok(())) => {
             let (root, path, _) = hierarchy()?;
             let dir = usable(&root, &path, controllers, true);
@@ -301,15 +301,16 @@ fn move_to_child(dir: BorrowedFd<'_>) -> bool {
 ///
 /// If cgroup2 is not mounted, root makes a detached mount. Not otherwise: the options of the newest mount
 /// apply to all of them.
-fn hierarchy() -> Result<(OwnedFd, PathBuf, String), String> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
+fn hierarchy() -> Result<(OwnedFd, PathBuf, PathBuf), String> {
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let own = own_groups();
+    let own = groups(&own).find(|(names, _)| names.is_empty());
+    let own = own.map_or(Path::new("/"), |(_, path)| path).to_owned();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // The path of a process outside its cgroup namespace's root has `..`, which leads out of any mount.
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-    for (top, point) in mounts.lines().filter_map(mount_of_two) {
-        let Ok(below) = Path::new(&own).strip_prefix(&top) else { continue };
+    for (top, point) in mounts(&table, |kind, _| kind == b"cgroup2") {
+        let Ok(below) = own.strip_prefix(&top) else { continue };
         if !below.components().all(plain) {
             continue;
         }
@@ -322,17 +323,13 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf, String), String> {
     let flags = NOSUID | NODEV | NOEXEC;
     let mounted = mount_calls::filesystem("cgroup2", &options, flags)
         .or_else(|_| mount_calls::filesystem("cgroup2", &[], flags));
-    let below = PathBuf::from(own.trim_start_matches('/'));
+    let below = own.strip_prefix("/").unwrap_or(&own).to_owned();
     mounted.map(|root| (root, below, own)).map_err(|errno| {
         format!(
             "version 2 of cgroups is not mounted, and cannot be: {errno}; as root, `mount -t \
              cgroup2 cgroup2 /sys/fs/cgroup`"
         )
     })
-}
-
-fn mount_of_two(line: &str) -> Option<(PathBuf, PathBuf)> {
-    mount_of(line, |kind| kind.starts_with("cgroup2 "))
 }
 
 #[cfg(test)]
@@ -360,18 +357,5 @@ mod tests {
             ("4097 bytes of memory".into(), vec!["memory"])
         );
         assert!(Limits::default().is_empty() && !one.is_empty());
-    }
-
-    #[test]
-    fn mounts_of_version_2() {
-        for (line, want) in [
-            ("41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", Some(("/", "/sys/fs/cgroup"))),
-            (r"41 31 0:38 /a\040b /x shared:1 - cgroup2 none rw", Some(("/a b", "/x"))),
-            ("41 31 0:38 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids", None),
-            ("41 31", None),
-        ] {
-            let want = want.map(|(top, point)| (top.into(), point.into()));
-            assert_eq!(mount_of_two(line), want, "{line}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! It owns its control groups, of version 1 or 2, and users cannot make groups there. Requested limits are met
 //! if its own are at least as strict.
 
+use super::hierarchy::{groups, own_groups};
 use crate::sandbox::plan::job::Limits;
 use rustix::thread::sched_getaffinity;
 use std::fs;
@@ -13,7 +14,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// Whether all of `limits` apply to this process, and so to its children.
 pub(crate) fn meets(limits: Limits) -> bool {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own_groups();
     let pids = || least(&own, ROOT, "pids", ["pids.max"; 2]);
     let affinity = || sched_getaffinity(None).map_or(u64::MAX, |set| u64::from(set.count()) * 1000);
     // Of version 2 alone: in version 1 it takes two files.
@@ -26,11 +27,9 @@ pub(crate) fn meets(limits: Limits) -> bool {
 
 /// The lowest value of a process's groups and their ancestors in a file of a controller, which is named `one` in
 /// version 1 and `two` in version 2. `own` is the content of `/proc/self/cgroup`, cgroups(7).
-fn least(own: &str, root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 {
+fn least(own: &[u8], root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 {
     let mut least = u64::MAX;
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
+    for (names, path) in groups(own) {
         let (base, file) = if names.is_empty() {
             (root.to_owned(), two)
         } else if names.split(',').any(|name| name == controller) {
@@ -38,7 +37,7 @@ fn least(own: &str, root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 
         } else {
             continue;
         };
-        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+        for group in path.strip_prefix("/").unwrap_or(path).ancestors() {
             let text = fs::read_to_string(Path::new(&base).join(group).join(file));
             least = least.min(text.ok().and_then(|text| value(&text)).unwrap_or(u64::MAX));
         }
@@ -81,12 +80,12 @@ mod tests {
             ("0::/slurm/job\n", 50),
             ("", u64::MAX),
         ] {
-            assert_eq!(least(own, root, "memory", files), want, "{own}");
+            assert_eq!(least(own.as_bytes(), root, "memory", files), want, "{own}");
         }
         put("slurm/cpu.max", "150000 100000\n");
         put("slurm/job/cpu.max", "max 100000\n");
-        assert_eq!(least("0::/slurm/job\n", root, "", ["", "cpu.max"]), 1500);
-        assert_eq!(least("3:pids:/\n", root, "pids", ["pids.max"; 2]), u64::MAX);
+        assert_eq!(least(b"0::/slurm/job\n", root, "", ["", "cpu.max"]), 1500);
+        assert_eq!(least(b"3:pids:/\n", root, "pids", ["pids.max"; 2]), u64::MAX);
         assert!(meets(Limits { cpu: Some(1 << 30), ..Limits::default() }));
         assert!(!meets(Limits { cpu: Some(1), ..Limits::default() }));
     }

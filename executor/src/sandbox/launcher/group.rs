@@ -3,6 +3,7 @@
 //! Other programs' groups are siblings, and may have similar names. So only groups that are recognized
 //! by [`is_ours`], and that do not contain this process, are killed or removed.
 
+use super::hierarchy::{groups, own_groups};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
@@ -13,7 +14,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, geteuid, getpid, pidfd_open, pidfd_send_signal},
 };
 use std::{
-    fs::{self, File},
+    fs::File,
     hash::{BuildHasher, RandomState},
     io::Read,
     thread,
@@ -100,8 +101,8 @@ fn is_ours(dir: BorrowedFd<'_>, name: &str) -> bool {
 
 /// Whether this process is in the group `name` or below it. Names are unique.
 fn holds_us(name: &str) -> bool {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    own.lines().any(|line| line.split('/').any(|part| part == name))
+    let own = own_groups();
+    groups(&own).any(|(_, path)| path.iter().any(|part| part == name))
 }
 
 /// Opens and locks the group `name`; `None` if another process has locked or removed it.
@@ -194,10 +195,11 @@ mod skip;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::hierarchy::mounts, *};
     use std::{
+        fs,
         os::unix::{fs::chown, process::CommandExt},
-        path::{Path, PathBuf},
+        path::PathBuf,
         process::{Child, Command, Stdio},
     };
 
@@ -234,9 +236,8 @@ mod tests {
             skip::not_applicable("only root makes control groups of several users");
             return None;
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mut found = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
-        let point = found.find_map(|line| line.split(' ').nth(4)).map(Path::new);
+        let table = fs::read("/proc/self/mountinfo").unwrap();
+        let point = mounts(&table, |kind, _| kind == b"cgroup2").next().map(|found| found.1);
         let at = point.map(|it| it.join(format!("joblet-test-{}-{name}", std::process::id())));
         let made = at.filter(|at| fs::create_dir(at).is_ok());
         if made.is_none() {

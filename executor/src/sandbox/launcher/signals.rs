@@ -241,12 +241,13 @@ pub(crate) fn disposition(pid: Pid, signal: Signal) -> Disposition {
         // A host without /proc: root can use a detached mount.
         openat(mount_calls::filesystem("proc", &[], 0)?, &path, flags, Mode::empty())
     });
-    let mut status = String::new();
+    let mut status = Vec::new();
     if let Ok(file) = opened {
         // A file that cannot be read is taken as empty.
-        _ = File::from(file).read_to_string(&mut status);
+        _ = File::from(file).read_to_end(&mut status);
     }
-    parse_status(&status, signal)
+    // A program has any name.
+    parse_status(&String::from_utf8_lossy(&status), signal)
 }
 
 /// Parses a disposition in `/proc/PID/status`, `proc_pid_status(5)`.

@@ -3,9 +3,9 @@
 
 use super::{
     group::{Group, read, sweep, write},
-    hierarchy::mount_of,
+    hierarchy::{groups, mounts, own_groups},
 };
-use crate::sandbox::plan::job::Limits;
+use crate::{fs::table::split, sandbox::plan::job::Limits};
 use rustix::{
     event::{EventfdFlags, eventfd},
     fd::{AsFd, AsRawFd, OwnedFd},
@@ -50,8 +50,8 @@ fn settings(limits: Limits, controller: &str) -> Vec<(&'static str, String, bool
 /// # Errors
 /// The reason why none can be made, and how to fix it.
 pub(super) fn make(limits: Limits, controllers: &[&str]) -> Option<Result<Vec<Group>, String>> {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = own_groups();
+    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let mut parents: Vec<(&str, OwnedFd, Vec<&str>)> = Vec::new();
     for &controller in controllers {
         let (names, path) = hierarchy(&own, controller)?;
@@ -81,22 +81,18 @@ pub(super) fn make(limits: Limits, controllers: &[&str]) -> Option<Result<Vec<Gr
 }
 
 /// The controllers of the hierarchy with this one, and the launcher's group in it, of `/proc/self/cgroup`.
-fn hierarchy<'a>(own: &'a str, controller: &str) -> Option<(&'a str, &'a str)> {
-    own.lines().find_map(|line| {
-        let (names, path) = line.split_once(':')?.1.split_once(':')?;
-        names.split(',').any(|name| name == controller).then_some((names, path))
-    })
+fn hierarchy<'a>(own: &'a [u8], controller: &str) -> Option<(&'a str, &'a Path)> {
+    groups(own).find(|(names, _)| names.split(',').any(|name| name == controller))
 }
 
 /// The group `path` in the controller's hierarchy, if that is mounted.
-fn parent(mounts: &str, controller: &str, path: &str) -> Option<OwnedFd> {
-    let is_it = |kind: &str| {
-        let options = kind.strip_prefix("cgroup ").and_then(|kind| kind.rsplit(' ').next());
-        options.is_some_and(|options| options.split(',').any(|name| name == controller))
+fn parent(table: &[u8], controller: &str, path: &Path) -> Option<OwnedFd> {
+    let is_it = |kind: &[u8], options: &[u8]| {
+        kind == b"cgroup" && split(options, b',').any(|name| name == controller.as_bytes())
     };
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-    mounts.lines().filter_map(|line| mount_of(line, is_it)).find_map(|(top, point)| {
-        let below = Path::new(path).strip_prefix(&top).ok()?;
+    mounts(table, is_it).find_map(|(top, point)| {
+        let below = path.strip_prefix(&top).ok()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let point = point.join(below);
         below.components().all(plain).then(|| open(point, flags, Mode::empty()).ok())?
@@ -145,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_controller_is_in_one_hierarchy() {
-        let own = "4:memory:/a\n2:cpu,cpuacct:/b:c\n1:name=systemd:/\n0::/\n";
-        assert_eq!(hierarchy(own, "memory"), Some(("memory", "/a")));
-        assert_eq!(hierarchy(own, "cpu"), Some(("cpu,cpuacct", "/b:c")));
+        let own = b"4:memory:/a\n2:cpu,cpuacct:/b:c\n1:name=systemd:/\n0::/\n";
+        assert_eq!(hierarchy(own, "memory"), Some(("memory", Path::new("/a"))));
+        assert_eq!(hierarchy(own, "cpu"), Some(("cpu,cpuacct", Path::new("/b:c"))));
         assert_eq!(hierarchy(own, "pids"), None);
     }
 }

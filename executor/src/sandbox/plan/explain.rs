@@ -15,7 +15,9 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
             Step::MapIds { .. } | Step::PrivateMounts | Step::Hostname { .. } | Step::Root { .. }
         );
     if user_namespace && (namespaces && errno == Errno::ENOSPC || early && denied) {
-        return format!("{plain}; {}", why_no_user_namespace(|path| fs::read_to_string(path).ok()));
+        // A program has any name.
+        let read = |path: &str| fs::read(path).map(|it| String::from_utf8_lossy(&it).into()).ok();
+        return format!("{plain}; {}", why_no_user_namespace(read));
     }
     let hint = match errno {
         Errno::ENOSPC if namespaces => {

@@ -57,7 +57,8 @@ fn explain(failure: Failure, more: &str, origin: &Origin, user_namespace: bool) 
              directory (from / nothing is shared)"
         }
         Origin::Host(_) => "use --bind instead",
-        Origin::Runtime(_) => "run as root, or use a runtime without it",
+        Origin::Runtime(_) if user_namespace => "run as root, or use a runtime without it",
+        Origin::Runtime(_) => "use a runtime without writable mounts",
     };
     let cause = match NixErrno::from_raw(failure.errno) {
         NixErrno::EINVAL if user_namespace => {

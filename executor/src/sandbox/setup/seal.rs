@@ -8,6 +8,7 @@ use super::{
     failure::Failure,
     mount_calls::{self, Point},
 };
+use crate::fs::table::split;
 use crate::sandbox::sys::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use nix::errno::Errno as NixErrno;
 use rustix::{
@@ -79,7 +80,7 @@ fn remount(
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let proc = own_process(proc)?;
     let mountinfo = read(proc.as_fd(), "mountinfo")?;
-    let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let table: Vec<_> = split(&mountinfo, b'\n').filter_map(Mount::parse).collect();
     let top = find_mount(&table, proc.as_fd(), mount)?;
     let mut found = BTreeSet::from([top.id]);
     let mut list = vec![top];
@@ -126,7 +127,8 @@ fn find_mount<'a, 't>(
     file: BorrowedFd<'_>,
 ) -> Result<&'t Mount<'a>, Failure> {
     let fdinfo = read(process, &format!("fdinfo/{}", file.as_raw_fd()))?;
-    let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
+    let mut lines = split(&fdinfo, b'\n');
+    let id = lines.find_map(|line| line.strip_prefix(b"mnt_id:")).map(<[u8]>::trim_ascii);
     Ok(table.iter().find(|mount| Some(mount.id) == id).ok_or(Errno::NOENT)?)
 }
 
@@ -137,7 +139,7 @@ pub(crate) fn mounts_below(
 ) -> Result<Vec<PathBuf>, Failure> {
     let process = own_process(proc)?;
     let mountinfo = read(process.as_fd(), "mountinfo")?;
-    let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let table: Vec<_> = split(&mountinfo, b'\n').filter_map(Mount::parse).collect();
     let top = find_mount(&table, process.as_fd(), dir)?.id;
     let path = path_of(process.as_fd(), dir)?;
     let below = table.iter().filter(|mount| mount.parent == top);
@@ -179,36 +181,36 @@ fn remount_flags(flags: u64) -> MountFlags {
 /// One line of `/proc/self/mountinfo`, `proc_pid_mountinfo(5)`.
 #[derive(Debug, PartialEq)]
 struct Mount<'a> {
-    id: &'a str,
-    parent: &'a str,
+    id: &'a [u8],
+    parent: &'a [u8],
     path: PathBuf,
     /// Flags that the mount has already, which a remount must preserve.
     flags: MountFlags,
 }
 
 impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split(' ');
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = split(line, b' ');
         let (id, parent) = (fields.next()?, fields.next()?);
         let path = unescape(fields.nth(2)?);
-        let flag = |option| match option {
-            "ro" => MountFlags::RDONLY,
-            "nosuid" => MountFlags::NOSUID,
-            "nodev" => MountFlags::NODEV,
-            "noexec" => MountFlags::NOEXEC,
-            "noatime" => MountFlags::NOATIME,
-            "nodiratime" => MountFlags::NODIRATIME,
-            "relatime" => MountFlags::RELATIME,
+        let flag = |option: &[u8]| match option {
+            b"ro" => MountFlags::RDONLY,
+            b"nosuid" => MountFlags::NOSUID,
+            b"nodev" => MountFlags::NODEV,
+            b"noexec" => MountFlags::NOEXEC,
+            b"noatime" => MountFlags::NOATIME,
+            b"nodiratime" => MountFlags::NODIRATIME,
+            b"relatime" => MountFlags::RELATIME,
             _ => MountFlags::empty(),
         };
-        Some(Self { id, parent, path, flags: fields.next()?.split(',').map(flag).collect() })
+        let flags = split(fields.next()?, b',').map(flag).collect();
+        Some(Self { id, parent, path, flags })
     }
 }
 
 /// Decodes the octal escapes of space, tab, newline and backslash.
-pub(crate) fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+pub(crate) fn unescape(mut rest: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(rest.len());
     while let Some((&first, tail)) = rest.split_first() {
         let octal = tail.get(..3).filter(|_| first == b'\\');
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
@@ -219,14 +221,13 @@ pub(crate) fn unescape(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-fn read(dir: BorrowedFd<'_>, name: &str) -> Result<String, Failure> {
+fn read(dir: BorrowedFd<'_>, name: &str) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     File::from(file)
         .read_to_end(&mut text)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    // Paths may contain any bytes; a line that is not UTF-8 is never a mount made here.
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(text)
 }
 
 /// Makes every mount of this namespace private: mount events propagate neither out nor in.
@@ -241,14 +242,15 @@ mod tests {
 
     #[test]
     fn lines_of_mountinfo() {
-        let line = r"36 35 98:0 /mnt1 /a\040b\134c rw,noatime,nosuid master:1 - ext3 /dev/root rw";
+        let line =
+            b"36 35 98:0 /mnt1 /a\\040b\\134c\xff rw,noatime,nosuid master:1 - ext3 /dev/root rw";
         let want = Mount {
-            id: "36",
-            parent: "35",
-            path: r"/a b\c".into(),
+            id: b"36",
+            parent: b"35",
+            path: OsString::from_vec(b"/a b\\c\xff".into()).into(),
             flags: MountFlags::NOATIME | MountFlags::NOSUID,
         };
         assert_eq!(Mount::parse(line), Some(want));
-        assert_eq!(Mount::parse("36 35 98:0"), None);
+        assert_eq!(Mount::parse(b"36 35 98:0"), None);
     }
 }
