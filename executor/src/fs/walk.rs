@@ -10,6 +10,9 @@ use std::path::{Component, Path, PathBuf};
 /// Mode of a new directory, before the setgid bit and default ACL that its parent may impose.
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
+/// Maximum depth of a tree: each directory on the way is open, and most processes may have 1024 descriptors.
+const DEEPEST: usize = 512;
+
 /// A position in a tree: the chain of open directories that leads to the last path.
 ///
 /// Trees are walked directory by directory, so most paths reuse the whole chain. Each directory was opened
@@ -133,6 +136,9 @@ impl Walk {
         }
         self.leave(common)?;
         for part in parts {
+            if self.open.len() == DEEPEST {
+                return Err(Errno::NAMETOOLONG);
+            }
             // Callers have checked the path; checked again as a second line of defence.
             let Component::Normal(name) = part else { return Err(Errno::INVAL) };
             let (directory, mtime) = match open(self.deepest(), name) {
