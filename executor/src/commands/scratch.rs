@@ -146,6 +146,40 @@ mod tests {
         (base, scratch)
     }
 
+    /// SEC-B30: what could have been put in the place of a new directory, where others can rename.
+    #[test]
+    fn only_an_empty_private_directory_is_taken_for_the_new_one() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let base = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let own = base.path().join("own");
+        let fresh = || {
+            let open = |path: &Path| Directory::open(path).unwrap();
+            is_fresh(&open(base.path()), &open(&own)).unwrap()
+        };
+        fs::create_dir(&own).unwrap();
+        set(base.path(), 0o777);
+        for (mode, want) in [(0o700, true), (0o710, false), (0o777, false), (0o700, true)] {
+            set(&own, mode);
+            assert_eq!(fresh(), want, "{mode:o}");
+        }
+        fs::write(own.join("file"), "").unwrap();
+        assert!(!fresh());
+        for (mode, want) in [(0o755, true), (0o775, false), (0o1777, true)] {
+            set(base.path(), mode);
+            assert_eq!(fresh(), want, "around {mode:o}");
+        }
+        fs::remove_file(own.join("file")).unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(base.path(), Some(65534), None).unwrap();
+            assert!(fresh());
+            chown(&own, Some(65534), None).unwrap();
+            assert!(!fresh());
+        }
+    }
+
     /// SEC-B21
     #[test]
     fn a_replaced_scratch_directory_is_not_removed() {

@@ -459,6 +459,29 @@ mod tests {
         assert_eq!(fs::read(base.path().join("kept/file")).unwrap(), b"x");
     }
 
+    /// SEC-B32: more levels than a process has descriptors, or this thread's stack has room for.
+    #[test]
+    fn a_tree_of_any_depth_is_removed() {
+        // Where a directory is cheap, if there is such a place.
+        let base = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let directory = open(base.path());
+        let make = |parent: BorrowedFd<'_>, name: &str| {
+            rustix::fs::mkdirat(parent, name, Mode::RWXU).unwrap();
+            openat(parent, name, OPEN, Mode::empty()).unwrap()
+        };
+        let mut deepest = make(directory.as_fd(), "tree");
+        for level in 0..5000 {
+            if level % 1000 == 0 {
+                make(deepest.as_fd(), "beside");
+            }
+            deepest = make(deepest.as_fd(), "d");
+        }
+        let thread = std::thread::Builder::new().stack_size(64 << 10);
+        let remove = thread.spawn(move || directory.remove_tree("tree").unwrap()).unwrap();
+        remove.join().unwrap();
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
+
     /// SEC-E04
     #[test]
     fn a_directory_is_refused_for_its_kind_owner_or_mode() {

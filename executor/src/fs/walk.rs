@@ -244,3 +244,20 @@ fn open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
 pub(crate) fn close(file: impl IntoRawFd) -> Result<(), Errno> {
     nix::unistd::close(file).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-B32
+    #[test]
+    fn a_tree_that_is_too_deep_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let path = |depth| std::iter::repeat_n("d", depth).collect::<PathBuf>();
+        std::fs::create_dir_all(base.path().join(path(DEEPEST))).unwrap();
+        let look = || visit(std::fs::File::open(base.path()).unwrap().as_fd(), &mut |_, _| true);
+        look().unwrap();
+        std::fs::create_dir(base.path().join(path(DEEPEST + 1))).unwrap();
+        assert_eq!(look().unwrap_err(), (path(DEEPEST + 1), Errno::NAMETOOLONG));
+    }
+}
