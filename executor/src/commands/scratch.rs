@@ -99,7 +99,7 @@ fn is_fresh(around: &Directory, own: &Directory) -> Result<bool, Error> {
     if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) || weaken::without("tmp") {
         return Ok(true);
     }
-    let private = inner.st_uid == user() && inner.st_mode & 0o077 == 0;
+    let private = inner.st_uid == user() && inner.st_mode & 0o777 == 0o700;
     Ok(private && own.names()?.is_empty())
 }
 

@@ -115,8 +115,8 @@ impl Directory {
     /// # Errors
     /// [`Error::File`], and as [`Directory::enter`].
     pub(crate) fn make(&self, name: &str) -> Result<Self, Error> {
-        let mode = Mode::from_raw_mode(0o777);
-        let made = rustix::fs::mkdirat(self.as_fd(), OsStr::new(name), mode);
+        let all = Mode::from_raw_mode(0o777);
+        let made = rustix::fs::mkdirat(self.as_fd(), OsStr::new(name), all);
         made.map_err(Error::file("create", self.path_of(name)))?;
         let gone = || Error::file("open", self.path_of(name))(Errno::NOENT);
         self.enter(name)?.ok_or_else(gone)
@@ -386,7 +386,7 @@ fn remove_files(directory: BorrowedFd<'_>, done: &mut Result<(), Errno>) -> Vec<
                 Ok(()) | Err(Errno::NOENT) => {}
                 // For a directory: EISDIR on Linux, EPERM by POSIX, EACCES if the parent is not writable.
                 Err(errno @ (Errno::ISDIR | Errno::PERM | Errno::ACCESS)) => {
-                    left.push((name, errno))
+                    left.push((name, errno));
                 }
                 Err(errno) => *done = done.and(Err(errno)),
             }
