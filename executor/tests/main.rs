@@ -39,6 +39,7 @@ mod progress;
 mod proxies;
 mod readme;
 mod registries;
+mod replaced;
 mod results;
 mod sandbox;
 mod scopes;

@@ -1,19 +1,20 @@
 //! `--tmp DIR`: a job's `/tmp` in a directory of the host.
 //!
-//! A job with other write access to DIR can move the directory, put another one in its place, and move other
-//! directories into it. So it is removed by descriptor, by a thread with the privileges of the job, without
-//! entering other mounts.
+//! Whoever can write to DIR can move the directory, and put another one in its place, at any time. So it is used by
+//! descriptor, the job's mount is refused where it is of another directory, and it is removed by a thread with the
+//! privileges of the job, without entering other mounts.
 
+use crate::env::weaken;
 use crate::error::Error;
-use crate::fs::directory::{Directory, enter_own_mount, remove_content};
-use crate::sandbox::{Bind, Job};
+use crate::fs::beneath::{self, Create, Escape};
+use crate::fs::directory::{Directory, enter_own_mount, identity, remove_content};
+use crate::fs::trust::{is_ours, user};
+use crate::sandbox::{Job, Made};
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, Gid, Mode, Uid, fchmod, fchown, fstat, mkdirat, unlinkat};
+use rustix::fs::{AtFlags, Gid, Mode, Stat, Uid, chownat, fchmod, fchown, mkdirat, unlinkat};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_thread_groups};
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 use std::thread;
 
@@ -23,6 +24,8 @@ pub(super) struct Scratch {
     name: String,
     /// The directory itself.
     own: Directory,
+    /// Its device and inode number.
+    identity: (u64, u64),
     /// User and group ID of the job, if the launcher is root.
     owner: Option<(u32, u32)>,
 }
@@ -43,7 +46,12 @@ impl Scratch {
         };
         let gone = || Error::file("open", around.path_of(&name))(Errno::NOENT);
         let own = around.enter(&name)?.ok_or_else(gone)?;
-        Ok(Self { around, name, own, owner })
+        if !is_fresh(&around, &own)? {
+            let (path, reason) = (own.path().into(), "another user has put it there".into());
+            return Err(Error::Untrusted { path, reason, option: "--tmp DIR" });
+        }
+        let identity = identity(&own.stat()?);
+        Ok(Self { around, name, own, identity, owner })
     }
 
     /// Makes a directory in `around` that no other user can enter, and mounts it in `job` as `/tmp`. Mounts
@@ -55,37 +63,44 @@ impl Scratch {
         let is_root = rustix::process::geteuid().is_root();
         let owner = is_root.then(|| job.user.map_or((0, 0), |ids| (ids.uid, ids.gid)));
         let scratch = Self::create(around, owner)?;
-        let path = scratch.around.path_of(&scratch.name);
+        let device = [scratch.identity.0];
         // Mount points are made before any other process can enter it.
         let tmpfs = job.tmpfs.iter().map(|tmpfs| (&*tmpfs.target, true));
         let binds = job.binds.iter().map(|bind| (&*bind.target, bind.source.is_dir()));
         for (target, directory) in binds.chain(tmpfs) {
             let Ok(below) = target.strip_prefix("/tmp") else { continue };
-            mount_point(&path.join(below), directory).map_err(Error::file("create", target))?;
+            let create = if directory { Create::Directory(&device) } else { Create::File(&device) };
+            beneath::open(scratch.own.as_fd(), below, Escape::Clamp, create)
+                .map_err(Error::file("create", target))?;
             // They are removed with the job's privileges.
             if let Some((uid, gid)) = scratch.owner {
                 for made in below.ancestors().filter(|made| !made.as_os_str().is_empty()) {
-                    std::os::unix::fs::lchown(path.join(made), Some(uid), Some(gid))
+                    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                    chownat(&scratch.own, made, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
                         .map_err(Error::file("chown", target))?;
                 }
             }
         }
         if let Some(ids) = job.user.filter(|_| is_root) {
             let (uid, gid) = (Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)));
-            fchown(&scratch.own, uid, gid).map_err(Error::file("chown", &path))?;
+            fchown(&scratch.own, uid, gid).map_err(Error::file("chown", scratch.own.path()))?;
         }
-        job.binds.insert(0, Bind { source: path, target: "/tmp".into(), writable: true });
+        job.tmp = Some(Made { path: scratch.own.path().into(), identity: scratch.identity });
         Ok(scratch)
     }
 }
 
-/// Makes a mount point for a directory or a file.
-fn mount_point(path: &Path, directory: bool) -> io::Result<()> {
-    if directory {
-        return fs::create_dir_all(path);
+/// Whether `own` is the directory that was made in `around`, or one that is as good: where others can rename, another may
+/// have been opened. Nobody else can enter it, and it is empty.
+fn is_fresh(around: &Directory, own: &Directory) -> Result<bool, Error> {
+    let (outer, inner) = (around.stat()?, own.stat()?);
+    // Where nobody can rename it, no more is asked: what root makes on a network file system may belong to another user.
+    let sticky = outer.st_mode & 0o1000 != 0;
+    if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) || weaken::without("tmp") {
+        return Ok(true);
     }
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    File::create(path).map(drop)
+    let private = inner.st_uid == user() && inner.st_mode & 0o777 == 0o700;
+    Ok(private && own.names()?.is_empty())
 }
 
 impl Drop for Scratch {
@@ -102,10 +117,8 @@ impl Drop for Scratch {
             });
             _ = removal.join();
         });
-        let is_own = |stat: &rustix::fs::Stat| {
-            fstat(&self.own).is_ok_and(|own| (own.st_dev, own.st_ino) == (stat.st_dev, stat.st_ino))
-        };
-        if self.around.stat_entry(&self.name).as_ref().is_ok_and(is_own) {
+        let is_own = |stat: Stat| identity(&stat) == self.identity;
+        if self.around.stat_entry(&self.name).is_ok_and(is_own) {
             _ = unlinkat(&self.around, self.name.as_str(), AtFlags::REMOVEDIR);
         }
     }
@@ -123,6 +136,7 @@ fn become_owner((uid, gid): (u32, u32)) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A scratch directory and the directory around it.
     fn scratch() -> (tempfile::TempDir, Scratch) {
@@ -130,6 +144,40 @@ mod tests {
         let owner = rustix::process::geteuid().is_root().then_some((0, 0));
         let scratch = Scratch::create(base.path(), owner).unwrap();
         (base, scratch)
+    }
+
+    /// SEC-B30: what could have been put in the place of a new directory, where others can rename.
+    #[test]
+    fn only_an_empty_private_directory_is_taken_for_the_new_one() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let base = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let own = base.path().join("own");
+        let fresh = || {
+            let open = |path: &Path| Directory::open(path).unwrap();
+            is_fresh(&open(base.path()), &open(&own)).unwrap()
+        };
+        fs::create_dir(&own).unwrap();
+        set(base.path(), 0o777);
+        for (mode, want) in [(0o700, true), (0o710, false), (0o777, false), (0o700, true)] {
+            set(&own, mode);
+            assert_eq!(fresh(), want, "{mode:o}");
+        }
+        fs::write(own.join("file"), "").unwrap();
+        assert!(!fresh());
+        for (mode, want) in [(0o755, true), (0o775, false), (0o1777, true)] {
+            set(base.path(), mode);
+            assert_eq!(fresh(), want, "around {mode:o}");
+        }
+        fs::remove_file(own.join("file")).unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(base.path(), Some(65534), None).unwrap();
+            assert!(fresh());
+            chown(&own, Some(65534), None).unwrap();
+            assert!(!fresh());
+        }
     }
 
     /// SEC-B21

@@ -24,8 +24,9 @@ fn is_seen(job: &Job, mounts: &[&str], word: &OsStr) -> bool {
     let path = normal(&start.join(word));
     let own = ["/dev", "/proc", "/sys", "/work"].into_iter().chain(mounts.iter().copied());
     let binds = job.binds.iter().map(|bind| bind.target.as_path());
+    let tmp = job.tmp.iter().map(|_| Path::new("/tmp"));
     EMPTY.iter().any(|own| path == Path::new(own))
-        || own.map(Path::new).chain(binds).any(|mount| path.starts_with(mount))
+        || own.map(Path::new).chain(binds).chain(tmp).any(|mount| path.starts_with(mount))
 }
 
 /// An absolute path without `.` and `..`, by its text.

@@ -73,6 +73,9 @@ fn differences(store: &Store, runtime: &Installed) -> Result<Option<Vec<Differen
         return Ok(Some(members::verify(&index, &open()?, &runtime.path)?.differences));
     }
     let files = store.kept(runtime, Kept::Files).and_then(|it| Listing::parse(&it));
-    let compare = |files: Listing| Ok(files.differences(&Listing::scan(open()?, &runtime.path)?));
+    let compare = |files: Listing| {
+        let there = Listing::scan(open()?, &runtime.path, Some(&files))?;
+        Ok(files.differences(&there))
+    };
     files.map(compare).transpose()
 }

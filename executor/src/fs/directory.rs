@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -106,6 +107,19 @@ impl Directory {
                 Err(errno) => return Err(Error::file("create", self.path_of(name))(errno)),
             }
         }
+    }
+
+    /// Makes the new directory `name` in this one and opens it: if another user can rename in this one, perhaps one that
+    /// has replaced it.
+    ///
+    /// # Errors
+    /// [`Error::File`], and as [`Directory::enter`].
+    pub(crate) fn make(&self, name: &str) -> Result<Self, Error> {
+        let all = Mode::from_raw_mode(0o777);
+        let made = rustix::fs::mkdirat(self.as_fd(), OsStr::new(name), all);
+        made.map_err(Error::file("create", self.path_of(name)))?;
+        let gone = || Error::file("open", self.path_of(name))(Errno::NOENT);
+        self.enter(name)?.ok_or_else(gone)
     }
 
     /// Refuses a directory that other users may write.
@@ -315,20 +329,78 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Er
     }
 }
 
-/// Removes the entries of `directory`, as [`remove_tree`].
+/// A directory that contains the one whose entries are being removed.
+struct Above {
+    /// Device and inode number.
+    identity: (u64, u64),
+    /// The name in it of the directory below.
+    name: CString,
+    /// Its other directories.
+    left: Vec<(CString, Errno)>,
+}
+
+/// Removes the entries of `directory`, as [`remove_tree`]. A job can nest directories deeper than there are descriptors,
+/// or than a stack is large: a single one is open, and `..` must lead back to where it came from.
 ///
 /// # Errors
-/// As [`remove_tree`].
+/// As [`remove_tree`]; `ESTALE` if a directory was moved away meanwhile.
 pub(crate) fn remove_content(directory: OwnedFd) -> Result<(), Errno> {
-    let mut entries = Dir::new(directory)?;
-    let mut done = Ok(());
-    while let Some(entry) = entries.read() {
-        if let Some(name) = entry_name(entry)? {
-            let removed = remove_tree(entries.fd()?, OsStr::from_bytes(name.to_bytes()));
-            done = done.and(removed);
+    let (mut here, mut done, mut path) = (directory, Ok(()), Vec::<Above>::new());
+    let mut left = remove_files(here.as_fd(), &mut done);
+    loop {
+        if let Some((name, refused)) = left.pop() {
+            match enter_own_mount(here.as_fd(), OsStr::from_bytes(name.to_bytes())) {
+                Ok(below) => {
+                    let identity = identity(&fstat(&here)?);
+                    here = below;
+                    let below = remove_files(here.as_fd(), &mut done);
+                    path.push(Above { identity, name, left: mem::replace(&mut left, below) });
+                }
+                Err(Errno::NOENT) => {}
+                Err(Errno::NOTDIR | Errno::LOOP) => done = done.and(Err(refused)),
+                Err(errno) => done = done.and(Err(errno)),
+            }
+            continue;
+        }
+        let Some(above) = path.pop() else { return done };
+        here = openat(&here, "..", OPEN, Mode::empty())?;
+        if identity(&fstat(&here)?) != above.identity {
+            return Err(Errno::STALE);
+        }
+        left = above.left;
+        match unlinkat(&here, &*above.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => done = done.and(Err(errno)),
         }
     }
-    done
+}
+
+/// Removes the entries of `directory` that are not directories. Returns the names of the others, and why they were refused.
+fn remove_files(directory: BorrowedFd<'_>, done: &mut Result<(), Errno>) -> Vec<(CString, Errno)> {
+    let mut left = Vec::new();
+    let mut remove = || {
+        let mut entries = Dir::new(rustix::io::fcntl_dupfd_cloexec(directory, 3)?)?;
+        while let Some(entry) = entries.read() {
+            let Some(name) = entry_name(entry)? else { continue };
+            match unlinkat(directory, &*name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                // For a directory: EISDIR on Linux, EPERM by POSIX, EACCES if the parent is not writable.
+                Err(errno @ (Errno::ISDIR | Errno::PERM | Errno::ACCESS)) => {
+                    left.push((name, errno));
+                }
+                Err(errno) => *done = done.and(Err(errno)),
+            }
+        }
+        Ok(())
+    };
+    let removed = remove();
+    *done = done.and(removed);
+    left
+}
+
+/// Device and inode number.
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Opens the directory `name` in `parent`, which must not be a mount point, and gives its owner full permissions.
@@ -385,6 +457,29 @@ mod tests {
         }
         assert_eq!(directory.names().unwrap(), ["kept"]);
         assert_eq!(fs::read(base.path().join("kept/file")).unwrap(), b"x");
+    }
+
+    /// SEC-B32: more levels than a process has descriptors, or this thread's stack has room for.
+    #[test]
+    fn a_tree_of_any_depth_is_removed() {
+        // Where a directory is cheap, if there is such a place.
+        let base = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let directory = open(base.path());
+        let make = |parent: BorrowedFd<'_>, name: &str| {
+            rustix::fs::mkdirat(parent, name, Mode::RWXU).unwrap();
+            openat(parent, name, OPEN, Mode::empty()).unwrap()
+        };
+        let mut deepest = make(directory.as_fd(), "tree");
+        for level in 0..5000 {
+            if level % 1000 == 0 {
+                make(deepest.as_fd(), "beside");
+            }
+            deepest = make(deepest.as_fd(), "d");
+        }
+        let thread = std::thread::Builder::new().stack_size(64 << 10);
+        let remove = thread.spawn(move || directory.remove_tree("tree").unwrap()).unwrap();
+        remove.join().unwrap();
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }
 
     /// SEC-E04

@@ -10,6 +10,9 @@ use std::path::{Component, Path, PathBuf};
 /// Mode of a new directory, before the setgid bit and default ACL that its parent may impose.
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
+/// Maximum depth of a tree: each directory on the way is open, and most processes may have 1024 descriptors.
+const DEEPEST: usize = 512;
+
 /// A position in a tree: the chain of open directories that leads to the last path.
 ///
 /// Trees are walked directory by directory, so most paths reuse the whole chain. Each directory was opened
@@ -133,6 +136,9 @@ impl Walk {
         }
         self.leave(common)?;
         for part in parts {
+            if self.open.len() == DEEPEST {
+                return Err(Errno::NAMETOOLONG);
+            }
             // Callers have checked the path; checked again as a second line of defence.
             let Component::Normal(name) = part else { return Err(Errno::INVAL) };
             let (directory, mtime) = match open(self.deepest(), name) {
@@ -237,4 +243,21 @@ fn open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
 /// That of close(2); the descriptor is closed in any case.
 pub(crate) fn close(file: impl IntoRawFd) -> Result<(), Errno> {
     nix::unistd::close(file).map_err(|errno| Errno::from_raw_os_error(errno as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-B32
+    #[test]
+    fn a_tree_that_is_too_deep_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let path = |depth| std::iter::repeat_n("d", depth).collect::<PathBuf>();
+        std::fs::create_dir_all(base.path().join(path(DEEPEST))).unwrap();
+        let look = || visit(std::fs::File::open(base.path()).unwrap().as_fd(), &mut |_, _| true);
+        look().unwrap();
+        std::fs::create_dir(base.path().join(path(DEEPEST + 1))).unwrap();
+        assert_eq!(look().unwrap_err(), (path(DEEPEST + 1), Errno::NAMETOOLONG));
+    }
 }

@@ -24,7 +24,7 @@ pub use launcher::{
 };
 pub use plan::{
     host::{Cwd, Host},
-    job::{Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload},
+    job::{Bind, Device, Ids, Job, Limits, Made, Network, Terminal, Tmpfs, Upload},
     plan, served_owner,
     step::{Origin, Step},
 };

@@ -65,7 +65,7 @@ pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<S
     let (directory, place) = (&prepared.directory, prepared.directory.path());
     let copy = directory.as_fd().try_clone_to_owned().map_err(Error::file("open", place))?;
     runtime::load_open(copy, place, store.arch())?;
-    let listing = Listing::scan(directory, place)?.to_bytes();
+    let listing = Listing::scan(directory, place, None)?.to_bytes();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let receipt = Receipt {
         name: spec.name.clone(),

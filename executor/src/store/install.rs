@@ -116,7 +116,7 @@ pub(super) fn place(
     runtime::load_open(copy().map_err(Error::file("open", place))?, place, store.arch())?;
     let (kind, kept) = match index {
         Some(index) => (Kept::Index, index),
-        None => (Kept::Files, Listing::scan(directory, place)?.to_bytes()),
+        None => (Kept::Files, Listing::scan(directory, place, None)?.to_bytes()),
     };
     if new {
         let own = lists(kind, &kept);

@@ -2,20 +2,24 @@
 
 use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
+use crate::env::weaken;
 use crate::error::Error;
 use crate::fs::directory::Directory;
+use crate::fs::walk;
 use crate::net::transfer::download;
 use crate::net::transfer::fetch;
 use crate::registry::Catalog;
 use crate::registry::resolve;
 use crate::store::install;
 use joblet_format::{Arch, Registry, Release, RuntimeName, Spec, Version};
+use rustix::fd::AsFd;
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::mem;
 
 /// The manifest's file name.
 pub(super) const MANIFEST: &str = "bundle.json";
@@ -40,7 +44,7 @@ pub(super) struct BundleManifest {
 /// A bundle that is being written.
 #[derive(Debug)]
 pub(super) struct Bundle<'a> {
-    directory: &'a Path,
+    directory: &'a Directory,
     manifest: BundleManifest,
     /// Key of its registry: [`Location::key`](crate::net::location::Location::key).
     key: String,
@@ -50,7 +54,7 @@ pub(super) struct Bundle<'a> {
 
 impl<'a> Bundle<'a> {
     /// Begins a bundle in the empty `directory`, for runtimes of the registry of `catalog`.
-    pub(super) fn new(directory: &'a Path, catalog: &Catalog) -> Self {
+    pub(super) fn new(directory: &'a Directory, catalog: &Catalog) -> Self {
         let manifest =
             BundleManifest { registry: catalog.location.to_string(), runtimes: Vec::new() };
         let updated_at = catalog.registry.updated_at.clone();
@@ -76,22 +80,22 @@ impl<'a> Bundle<'a> {
     ) -> Result<Spec, Error> {
         let choice = resolve::resolve(&catalog.registry, &catalog.location, spec, arch)?;
         let exact = Spec { origin: None, ..spec.exactly(&choice.release.version) };
+        if self.manifest.runtimes.contains(&exact.to_string()) {
+            return Ok(exact);
+        }
         if let Some(reason) = &choice.release.yanked {
             ui.warning(&format!("{exact} is yanked: {reason}"));
         }
         let name = spec.name.archive(&choice.release.version, arch);
-        let path = self.directory.join(&name);
         let parts = install::parts(catalog, &choice, &exact)?;
         let progress = ui.progress();
-        let directory = Directory::open(self.directory);
-        let directory = directory.map_err(Error::file("open", self.directory))?;
-        let mut archive = download::archive(&parts, &choice.artifact, &directory, progress)?;
-        let mut file = File::create(&path).map_err(Error::file("create", &path))?;
-        io::copy(&mut archive, &mut file).map_err(Error::file("write", &path))?;
+        let mut archive = download::archive(&parts, &choice.artifact, self.directory, progress)?;
+        let copied = io::copy(&mut archive, &mut self.create(&name, 0o644)?);
+        copied.map_err(Error::file("write", self.directory.path_of(&name)))?;
         if let Some(promise) = &choice.artifact.index {
             let url = install::address(catalog, &choice.artifact.download_url, &exact)?;
             let index = fetch::verified(&url.beside(".index"), promise, None)?;
-            write(&self.directory.join(format!("{name}.index")), &index)?;
+            self.write(&format!("{name}.index"), 0o644, &index)?;
         }
         let mut release = choice.release.clone();
         let mut artifact = choice.artifact;
@@ -111,22 +115,35 @@ impl<'a> Bundle<'a> {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn finish(self, original: Option<(Vec<u8>, String)>) -> Result<(), Error> {
-        let document = self.directory.join(DOCUMENT);
+    pub(super) fn finish(mut self, original: Option<(Vec<u8>, String)>) -> Result<(), Error> {
         if let Some((body, signature)) = original {
             let mode = if names_secrets(&body) { 0o600 } else { 0o644 };
-            let file = File::options().write(true).create_new(true).mode(mode).open(&document);
-            let written = file.and_then(|mut file| file.write_all(&body));
-            written.map_err(Error::file("write", &document))?;
-            write(&self.directory.join(format!("{DOCUMENT}.minisig")), signature.as_bytes())?;
+            self.write(DOCUMENT, mode, &body)?;
+            self.write(&format!("{DOCUMENT}.minisig"), 0o644, signature.as_bytes())?;
         } else {
-            let (updated_at, runtimes) = (self.updated_at, self.runtimes);
+            let updated_at = mem::take(&mut self.updated_at);
+            let runtimes = mem::take(&mut self.runtimes);
             let registry = Registry { updated_at, runtimes, ..Registry::default() };
-            write(&document, &json(&registry))?;
+            self.write(DOCUMENT, 0o644, &json(&registry))?;
         }
-        write(&self.directory.join(MANIFEST), &json(&self.manifest))?;
-        let directory = File::open(self.directory).map_err(Error::file("open", self.directory))?;
-        rustix::fs::syncfs(directory).map_err(Error::file("sync", self.directory))
+        self.write(MANIFEST, 0o644, &json(&self.manifest))?;
+        rustix::fs::syncfs(self.directory).map_err(Error::file("sync", self.directory.path()))
+    }
+
+    /// Creates a file: whoever can replace the directory could have put a link to any file there.
+    fn create(&self, name: &str, mode: u32) -> Result<File, Error> {
+        if weaken::without("export") {
+            let path = self.directory.path_of(name);
+            return File::create(&path).map_err(Error::file("create", path));
+        }
+        let mode = Mode::from_raw_mode(mode);
+        let file = walk::create(self.directory.as_fd(), OsStr::new(name), mode);
+        file.map(File::from).map_err(Error::file("create", self.directory.path_of(name)))
+    }
+
+    fn write(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.create(name, mode)?.write_all(bytes);
+        written.map_err(Error::file("write", self.directory.path_of(name)))
     }
 }
 
@@ -139,8 +156,4 @@ fn names_secrets(document: &[u8]) -> bool {
 
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).expect("it is plain JSON")
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fs::write(path, bytes).map_err(Error::file("write", path))
 }

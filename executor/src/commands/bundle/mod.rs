@@ -12,14 +12,15 @@ use crate::cli::ui::Ui;
 use crate::commands::bundle::layout::{Bundle, BundleManifest, DOCUMENT, MANIFEST};
 use crate::commands::output;
 use crate::error::Error;
+use crate::fs::directory::Directory;
 use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use crate::registry::Registries;
 use crate::registry::config::Source;
 use joblet_format::{Arch, Spec};
-use std::fs;
-use std::path::{Path, PathBuf};
+use rustix::fs::{AtFlags, unlinkat};
+use std::path::Path;
 
 /// Maximum size of a manifest, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -33,21 +34,31 @@ impl Session<'_> {
         arch: Arch,
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
-        if to.symlink_metadata().is_ok() {
-            return Err(Error::Usage(format!("{} exists; name a new directory", to.display())));
+        let exists = || Error::Usage(format!("{} exists; name a new directory", to.display()));
+        let (Some(above), Some(name)) = (to.parent(), to.file_name()) else { return Err(exists()) };
+        let utf8 = || Error::Usage(format!("{} is not UTF-8", to.display()));
+        let name = name.to_str().ok_or_else(utf8)?;
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        Directory::make_all(above, 0o777)?;
+        let above = Directory::open(above).map_err(Error::file("open", above))?;
+        if above.has(name) {
+            return Err(exists());
         }
-        let partial = PathBuf::from(format!("{}.partial", to.display()));
-        if let Some(above) = to.parent().filter(|above| !above.as_os_str().is_empty()) {
-            fs::create_dir_all(above).map_err(Error::file("create", above))?;
+        let partial = format!("{name}.partial");
+        let directory = above.make(&partial)?;
+        let mut done = self.fill(specs, &directory, arch, ui);
+        if done.is_ok() {
+            done = above.rename_new(&partial, &above, name).map_err(Error::file("rename", to));
         }
-        fs::create_dir(&partial).map_err(Error::file("create", &partial))?;
-        let done = self.fill(specs, &partial, arch, ui);
-        if let Err(error) = done {
-            // If that fails, its name shows that it is incomplete.
-            _ = fs::remove_dir_all(&partial);
-            return Err(error);
+        if done.is_err() {
+            // What is in it was put there by this process, or by a user who can replace the directory. If that fails, its
+            // name shows that it is incomplete.
+            for name in directory.names()? {
+                _ = directory.remove_file(&name);
+            }
+            _ = unlinkat(&above, partial, AtFlags::REMOVEDIR);
+            return done;
         }
-        fs::rename(&partial, to).map_err(Error::file("rename", to))?;
         ui.note(&format!("{}: install it there with: joblet-exec import DIR", to.display()));
         Ok(())
     }
@@ -55,7 +66,7 @@ impl Session<'_> {
     fn fill(
         &self,
         specs: &[Spec],
-        directory: &Path,
+        directory: &Directory,
         arch: Arch,
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {

@@ -165,7 +165,7 @@ fn memory(steps: &[Step], of_others: bool) -> Memory {
     let own = |step: &Step| match step {
         Step::Copy { .. } | Step::Terminal { .. } | Step::Init | Step::Serve { .. } => true,
         Step::Bind { source, .. } | Step::Overlay { source, .. } => {
-            matches!(source, Origin::Host(_))
+            matches!(source, Origin::Host(_) | Origin::Made(..))
         }
         Step::Limit(limits) => limits.memory.is_some(),
         _ => false,

@@ -30,6 +30,8 @@ pub struct Job {
     pub binds: Vec<Bind>,
     /// Empty writable directories.
     pub tmpfs: Vec<Tmpfs>,
+    /// Directory of the host that is mounted as `/tmp`.
+    pub tmp: Option<Made>,
     /// Host name; default `joblet`.
     pub hostname: Option<String>,
     /// User and group; default the caller's.
@@ -67,6 +69,7 @@ impl Job {
             uploads: Vec::new(),
             binds: Vec::new(),
             tmpfs: Vec::new(),
+            tmp: None,
             hostname: None,
             user: None,
             timeout: None,
@@ -126,6 +129,15 @@ pub struct Bind {
     pub target: PathBuf,
     /// Whether it is writable.
     pub writable: bool,
+}
+
+/// A directory of the host that was made for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Path on the host, relative to the current directory.
+    pub path: PathBuf,
+    /// Device and inode number: it is not mounted if another directory is there.
+    pub identity: (u64, u64),
 }
 
 /// An empty writable directory of a job.

@@ -105,6 +105,11 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         let (target, size) = (tmpfs.target.clone(), tmpfs.size);
         steps.push(Step::Tmpfs { target, mode: 0o755, size, owner: ids });
     }
+    steps.extend(job.tmp.as_ref().map(|made| Step::Bind {
+        source: Origin::Made(made.path.clone(), made.identity),
+        target: "/tmp".into(),
+        writable: true,
+    }));
     for bind in &job.binds {
         let (source, target) = (Origin::Host(bind.source.clone()), bind.target.clone());
         steps.push(Step::Bind { source, target, writable: bind.writable });

@@ -19,6 +19,8 @@ pub enum Origin {
     Runtime(PathBuf),
     /// A path of the host.
     Host(#[serde(serialize_with = "lossy")] PathBuf),
+    /// A path of the host at which this directory must still be: its device and inode number.
+    Made(#[serde(serialize_with = "lossy")] PathBuf, #[serde(skip)] (u64, u64)),
     /// The caller's current directory.
     Cwd,
 }
@@ -210,7 +212,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runtime(path) => write!(f, "{} of the runtime", path.display()),
-            Self::Host(path) => write!(f, "{}", path.display()),
+            Self::Host(path) | Self::Made(path, _) => write!(f, "{}", path.display()),
             Self::Cwd => f.write_str("the current directory"),
         }
     }

@@ -117,7 +117,9 @@ impl RootFs {
                 let runtime = self.served.get().unwrap_or(&self.runtime);
                 beneath::open(runtime.as_fd(), path, Escape::Refuse, Create::Nothing)
             }
-            Origin::Host(path) => openat(&self.cwd, path, flags, Mode::empty()),
+            Origin::Host(path) | Origin::Made(path, _) => {
+                openat(&self.cwd, path, flags, Mode::empty())
+            }
             Origin::Cwd => openat(&self.cwd, ".", flags, Mode::empty()),
         }
     }
@@ -305,7 +307,15 @@ impl RootFs {
         writable: bool,
     ) -> Result<(), Failure> {
         let source = self.open_origin(origin)?;
-        let kind = FileType::from_raw_mode(fstat(&source)?.st_mode);
+        let stat = fstat(&source)?;
+        // A descriptor of the launcher would not do: its mount is of another namespace, and cannot be cloned.
+        if let Origin::Made(_, identity) = origin
+            && (stat.st_dev, stat.st_ino) != *identity
+            && !weaken::without("tmp")
+        {
+            return Err(Failure::launch("another user has put something else there"));
+        }
+        let kind = FileType::from_raw_mode(stat.st_mode);
         self.bind_open((&source, kind == FileType::Directory), target, writable)
     }
 
