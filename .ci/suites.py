@@ -4,6 +4,7 @@
 A suite is one command in one runtime, whose output names the failed tests. joblet-exec runs it as root and as a user.
 After failures bubblewrap runs it on the same runtime, with the host's names, /sys, network and the caller's directory,
 and joblet-exec again: a test that fails twice here and not there is ours. KNOWN lists intended ones, with the reason.
+With LAZY=1 joblet-exec runs each by `--lazy` in an empty store.
 """
 import os, pathlib, pwd, re, shutil, subprocess, sys, time
 
@@ -13,6 +14,7 @@ PROBES = ROOT / ".ci/suites-probes"
 USER = "nobody"
 PUBLISH, EXEC = os.environ["JOBLET_PUBLISH"], os.environ["JOBLET_EXEC"]
 STORE = WORK / "store"
+LAZY = os.environ.get("LAZY")
 
 # Test modules of CPython that use the operating system, without those that need a network or a desktop.
 PYTHON = """test_asyncio test_builtin test_compileall test_concurrent_futures test_dbm test_epoll test_eintr test_fcntl
@@ -83,11 +85,12 @@ def prepare(runtimes):
         step("python3", "-m", "pip", "install", "-q", "--target", WORK / "pytest", "pytest<9", "pytest-timeout", "hypothesis<7")
 
 
-def home(user):
-    """A directory with the probes, which the user owns and the job starts in."""
+def place(user):
+    """A directory that the user owns: `home`, with the probes, in which the job starts, and `store`, which is empty."""
     at = pathlib.Path(f"/tmp/joblet-suites-{os.getpid()}-{user}")
     shutil.rmtree(at, ignore_errors=True)
-    shutil.copytree(PROBES, at)
+    shutil.copytree(PROBES, at / "home")
+    (at / "store").mkdir()
     step("chown", "-R", user, at)
     return at
 
@@ -97,12 +100,13 @@ def as_user(user, command):
     return command if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", *command]
 
 
-def by_joblet(runtime, options, command):
-    options = [*options, f"--bind={WORK}/pytest:/opt/pytest", "-e", "PYTHONPATH=/opt/pytest"]
-    return [EXEC, "run", "--store", STORE, *options, f"--runtime={runtime}", "--", *command]
+def by_joblet(runtime, options, command, at):
+    where = ["--registry", WORK / "registry", "--store", at / "store", "--lazy"] if LAZY else ["--store", STORE]
+    options = [*where, *options, f"--bind={WORK}/pytest:/opt/pytest", "-e", "PYTHONPATH=/opt/pytest"]
+    return [EXEC, "run", *options, f"--runtime={runtime}", "--", *command]
 
 
-def by_bubblewrap(runtime, options, command):
+def by_bubblewrap(runtime, options, command, _):
     """The command line of bubblewrap for the same runtime, with the usual mounts."""
     tree = next(STORE.glob(f"{runtime}-[0-9]*")) / "isolated"
     line = ["bwrap", "--unshare-pid", "--die-with-parent", "--dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys"]
@@ -128,10 +132,11 @@ def run(how, name, user):
     runtime, options, command, failure = SUITES[name]
     log = WORK / f"logs/{name}-{user}-{how.__name__}.log"
     log.parent.mkdir(exist_ok=True)
-    line = [str(word) for word in as_user(user, how(runtime, options, command))]
+    at = place(user)
+    line = [str(word) for word in as_user(user, how(runtime, options, command, at))]
     with open(log, "w") as output:
-        status = subprocess.run(line, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=home(user)).returncode
-    shutil.rmtree(f"/tmp/joblet-suites-{os.getpid()}-{user}")
+        status = subprocess.run(line, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=at / "home").returncode
+    shutil.rmtree(at)
     text = log.read_text(errors="replace")
     failed = set(re.findall(failure, text, re.M))
     if status and not failed:

@@ -91,6 +91,7 @@ fn a_bundle_that_was_changed_is_refused() {
     assert!(outcome.stderr.starts_with("error[CONFIG]: bundle/bundle.json: missing field"));
 }
 
+/// SEC-B31
 #[test]
 fn an_export_is_complete_or_absent() {
     let (mut world, server) = world();
