@@ -1,8 +1,8 @@
 //! `run` and `shell`.
 
 use super::output;
-use super::scratch::Scratch;
-use super::{Session, job, profile, protect, serve, unseen};
+use super::tmp_dir::TmpDir;
+use super::{Session, job, missing_paths, profile, protected_stores, serve};
 use crate::archive::image::Image;
 use crate::cli::args::Run;
 use crate::cli::escape::visible;
@@ -95,11 +95,11 @@ impl Session<'_> {
         // After the installation, which makes the store. Most jobs have no writable directory of the host: they save
         // looking up the stores.
         if job.binds.iter().any(|bind| bind.writable) {
-            protect::stores(&mut job, &self.store_paths()?);
+            protected_stores::cover(&mut job, &self.store_paths()?);
         }
         if let Some((runtime, serving)) = lazy {
             // Removed when it goes out of scope.
-            let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
+            let _tmp_dir = tmp.map(|tmp| TmpDir::make(&tmp, &mut job)).transpose()?;
             let (ended, installed) = serve::run(&runtime, &job, serving, ui);
             *incomplete = !installed;
             let ended = ended?;
@@ -124,7 +124,7 @@ impl Session<'_> {
             return Ok(None);
         }
         // Removed when it goes out of scope.
-        let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
+        let _tmp_dir = tmp.map(|tmp| TmpDir::make(&tmp, &mut job)).transpose()?;
         let mut tries = 0;
         let ended = loop {
             match sandbox::run(&runtime, &job) {
@@ -180,7 +180,7 @@ fn tell(
     let mounts = || runtime.config.mounts().iter().map(|mount| mount.target.as_str());
     if told
         && !matches!(exit, Exit::Code(0))
-        && let Some(path) = unseen::first(job, &mounts().collect::<Vec<_>>())
+        && let Some(path) = missing_paths::first(job, &mounts().collect::<Vec<_>>())
     {
         let path = Path::new(path).display();
         ui.note(&format!(
@@ -216,7 +216,7 @@ struct Output {
 
 impl Output {
     fn prepare(path: PathBuf, stores: &[PathBuf]) -> Result<Self, Error> {
-        let protected = protect::check_output(&path, stores)?;
+        let protected = protected_stores::check_output(&path, stores)?;
         let refuse = |error| Error::Usage(format!("--output {}: {error}", path.display()));
         let directory = Results::prepare(&path).map_err(refuse)?;
         Ok(Self { path, directory, protected })

@@ -2,7 +2,7 @@
 //!
 //! There, processes that use a file are not all seen from here, and a lock may be this machine's alone.
 
-use super::table::split;
+use super::split::split;
 use crate::env::weaken;
 use rustix::fd::AsFd;
 use rustix::fs::{fstatfs, major, minor};

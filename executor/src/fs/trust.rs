@@ -4,7 +4,7 @@
 //! permission is accepted only where it can be of nobody else: see [`is_private`].
 
 use super::kind;
-use super::table::split;
+use super::split::split;
 use crate::env::weaken;
 use crate::error::Error;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};

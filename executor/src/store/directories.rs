@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 
 /// A subdirectory of `.joblet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Subdirectory {
     /// Partial downloads.
     Downloads,
     /// Versions being prepared.
@@ -35,7 +35,7 @@ pub(super) enum Part {
     Receipts,
 }
 
-impl Part {
+impl Subdirectory {
     pub(super) const ALL: [Self; 5] =
         [Self::Downloads, Self::Staging, Self::Interrupted, Self::Removed, Self::Receipts];
 
@@ -88,8 +88,8 @@ impl Store {
     }
 
     /// Opens a subdirectory of `.joblet`, creating it if it is missing.
-    pub(super) fn part(&self, part: Part) -> Result<Directory, Error> {
-        part.open_or_create(&self.open_or_create_work()?)
+    pub(super) fn subdirectory(&self, subdirectory: Subdirectory) -> Result<Directory, Error> {
+        subdirectory.open_or_create(&self.open_or_create_work()?)
     }
 
     /// The store directory that `runtime` is in, and its path there: `NAME-VERSION`, or
@@ -212,8 +212,11 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub(super) fn open_part(&self, part: Part) -> Result<Option<Self>, Error> {
-        match self.enter(part.name_and_mode().0) {
+    pub(super) fn open_subdirectory(
+        &self,
+        subdirectory: Subdirectory,
+    ) -> Result<Option<Self>, Error> {
+        match self.enter(subdirectory.name_and_mode().0) {
             Ok(Some(found)) => found.trusted().map(Some),
             Ok(None) | Err(Error::File { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@
 //! [`ProgressFile`] what is there, and one of them takes over if it ends early.
 
 use super::install::{Work, choose, parts, place, receipt, same};
-use super::joined::{Joined, PROGRESS};
+use super::shared_installation::{PROGRESS, SharedInstallation};
 use super::{Installed, Receipt, Staging, Store, hold};
 use crate::archive::members::{self, Follow, OnDemand, ProgressFile, Units};
 use crate::cli::ui::Ui;
@@ -25,7 +25,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A version whose index is here.
 #[derive(Debug)]
-pub(crate) struct Begun<'s> {
+pub(crate) struct InProgress<'s> {
     store: &'s Store,
     /// Held until it is installed, so that others wait for it; `None` while another process installs it.
     lock: Mutex<Option<Lock>>,
@@ -65,7 +65,7 @@ pub(crate) enum Instead {
     Installation(&'static str),
 }
 
-impl<'s> Begun<'s> {
+impl<'s> InProgress<'s> {
     /// Begins to install what `spec` means in `catalog`: fetches its index and makes its directories. Or says why
     /// it has to be installed before it is used.
     ///
@@ -111,7 +111,7 @@ impl<'s> Begun<'s> {
                 }
             }
         };
-        let Joined { staging, progress, index, packed, tree: joined } = joined;
+        let SharedInstallation { staging, progress, index, packed, tree: joined } = joined;
         let lock = Mutex::new(lock);
         Ok(Ok(Self { store, lock, staging, progress, joined, source, index, packed, receipt }))
     }
@@ -230,7 +230,10 @@ impl<'s> Begun<'s> {
 }
 
 /// Begins an installation: fetches its index, and makes its staging directory.
-fn begin(work: &Work<'_>, source: Parts) -> Result<Result<(Source, Joined), Instead>, Error> {
+fn begin(
+    work: &Work<'_>,
+    source: Parts,
+) -> Result<Result<(Source, SharedInstallation), Instead>, Error> {
     let &Work { exact, choice, catalog, store, lock } = work;
     let wait = |reason| Ok(Err(Instead::Installation(reason)));
     if same(store, exact, catalog, choice)?.is_some() {
@@ -277,5 +280,5 @@ fn begin(work: &Work<'_>, source: Parts) -> Result<Result<(Source, Joined), Inst
     // Without it, others wait for the end of the installation.
     let new = |file| ProgressFile::new(file, index.members().len()).ok();
     let progress = file.and_then(Result::ok).and_then(new);
-    Ok(Ok((source, Joined { staging, progress, index, packed, tree: None })))
+    Ok(Ok((source, SharedInstallation { staging, progress, index, packed, tree: None })))
 }

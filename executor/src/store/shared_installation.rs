@@ -1,8 +1,8 @@
 //! Installations that another process works on, joined to use their files while they arrive.
 
+use super::directories::Subdirectory;
 use super::interrupted::MARK;
-use super::place::Part;
-use super::{Staging, Store, claim};
+use super::{Staging, Store, unique_name};
 use crate::archive::members::ProgressFile;
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// An installation that this process or another one works on.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub(super) struct SharedInstallation {
     pub(super) staging: Staging,
     /// Where it is shared with other processes, if it is.
     pub(super) progress: Option<ProgressFile>,
@@ -41,7 +41,7 @@ impl Store {
         &self,
         version: &str,
         parse: impl Fn(&[u8]) -> Option<Index>,
-    ) -> Result<Option<Joined>, Error> {
+    ) -> Result<Option<SharedInstallation>, Error> {
         let (begin, limit) = (Instant::now(), Duration::from_secs(self.lock_timeout));
         loop {
             match self.running(version, &parse) {
@@ -60,11 +60,12 @@ impl Store {
         &self,
         version: &str,
         parse: impl Fn(&[u8]) -> Option<Index>,
-    ) -> ControlFlow<Option<Joined>> {
-        let staging = || self.open_own_work().ok()??.open_part(Part::Staging).ok()?;
+    ) -> ControlFlow<Option<SharedInstallation>> {
+        let staging =
+            || self.open_own_work().ok()??.open_subdirectory(Subdirectory::Staging).ok()?;
         let Some(around) = staging() else { return ControlFlow::Continue(()) };
         let mut names = around.names().unwrap_or_default();
-        names.retain(|name| claim::version(name) == version);
+        names.retain(|name| unique_name::version(name) == version);
         for name in names {
             let Ok(Some(directory)) = around.enter(&name) else { continue };
             // The mark is made after the other file, if that is made.
@@ -82,7 +83,7 @@ impl Store {
                 let index = parse(&packed)?;
                 let progress = Some(ProgressFile::open(file, index.members().len())?);
                 let staging = Staging::of_other(around, name, directory);
-                Some(Joined { staging, progress, index, packed, tree: Some(tree) })
+                Some(SharedInstallation { staging, progress, index, packed, tree: Some(tree) })
             });
             return ControlFlow::Break(joined);
         }
@@ -103,7 +104,10 @@ impl Store {
         };
         if !is_there() {
             let work = self.open_own_work()?;
-            let aside = work.map(|work| work.open_part(Part::Interrupted)).transpose()?.flatten();
+            let aside = work
+                .map(|work| work.open_subdirectory(Subdirectory::Interrupted))
+                .transpose()?
+                .flatten();
             // Fails if it is not there either.
             _ = aside.map(|aside| aside.rename_new(version, around, name));
         }

@@ -29,7 +29,7 @@ const UNUSED: usize = 16 << 10;
 
 /// A file that is being read, as a whole or in ranges.
 #[derive(Debug)]
-pub(crate) struct Transfer<'a> {
+pub(crate) struct RangeReader<'a> {
     part: &'a Part,
     /// The ranges still to be read, in bytes of the file. None is empty.
     wanted: VecDeque<Range<u64>>,
@@ -60,7 +60,7 @@ struct Remote<'a> {
     arrived: u64,
 }
 
-/// The result of [`Transfer::read`].
+/// The result of [`RangeReader::read`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
     /// This many bytes were read.
@@ -71,7 +71,7 @@ pub(crate) enum Chunk {
     End,
 }
 
-impl<'a> Transfer<'a> {
+impl<'a> RangeReader<'a> {
     /// Reads `part` from offset `from` to its end, in bytes; `etag` is the entity tag of the bytes before.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl<'a> Transfer<'a> {
     /// Skips the next `count` bytes.
     ///
     /// # Errors
-    /// As [`Transfer::fill`].
+    /// As [`RangeReader::fill`].
     pub(crate) fn skip(&mut self, mut count: u64) -> Result<(), Error> {
         let mut unused = [0; UNUSED];
         while count > 0 {
@@ -163,7 +163,7 @@ impl<'a> Transfer<'a> {
     /// Reads some of the next bytes of a whole file.
     ///
     /// # Errors
-    /// As [`Transfer::fill`].
+    /// As [`RangeReader::fill`].
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Chunk, Error> {
         let Some(range) = self.wanted.front().cloned() else {
             return self.finish().map(|()| Chunk::End);

@@ -1,5 +1,5 @@
 //! Limits of memory, processors and processes: a control group of version 2, or of version 1 if that has the
-//! controllers ([`super::version_one`]).
+//! controllers ([`super::cgroup_v1`]).
 //!
 //! The launcher makes a group for each job and starts the job in it. Groups are made below the
 //! launcher's own, or below the nearest group above it that this user may change. A job does not leave a
@@ -7,9 +7,10 @@
 //! from a launcher that was killed, and the next one removes it, see [`super::group`].
 
 use super::{
+    cgroup_v1,
     group::{self, Group, read, write},
     hierarchy::{groups, mounts, own_groups},
-    scope, version_one,
+    scope,
 };
 use crate::sandbox::{
     plan::job::Limits,
@@ -87,7 +88,7 @@ impl Cgroup {
         let (parent, scope) = match parent(&controllers) {
             Ok(found) => found,
             Err(reason) => {
-                let made = version_one::make(limits, &controllers);
+                let made = cgroup_v1::make(limits, &controllers);
                 return made.map_or(Err(reason), |made| made.map(Self::One));
             }
         };
@@ -138,7 +139,7 @@ impl Cgroup {
     /// A descriptor that is readable when the job has run out of memory, for kernels that do not kill the whole job.
     pub(crate) fn watch_memory(&self) -> Option<OwnedFd> {
         match self {
-            Self::One(groups) => groups.iter().find_map(version_one::watch_memory),
+            Self::One(groups) => groups.iter().find_map(cgroup_v1::watch_memory),
             Self::Two(..) => None,
         }
     }
@@ -146,7 +147,7 @@ impl Cgroup {
     /// Whether the OOM killer ended the job for its memory limit.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         let group = match self {
-            Self::One(groups) => return groups.iter().any(version_one::ran_out_of_memory),
+            Self::One(groups) => return groups.iter().any(cgroup_v1::ran_out_of_memory),
             Self::Two(group, _) => group,
         };
         let events = read(group.dir.as_fd(), "memory.events").unwrap_or_default();

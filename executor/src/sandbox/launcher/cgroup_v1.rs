@@ -5,7 +5,7 @@ use super::{
     group::{Group, read, sweep, write},
     hierarchy::{groups, mounts, own_groups},
 };
-use crate::{fs::table::split, sandbox::plan::job::Limits};
+use crate::{fs::split::split, sandbox::plan::job::Limits};
 use rustix::{
     event::{EventfdFlags, eventfd},
     fd::{AsFd, AsRawFd, OwnedFd},

@@ -1,6 +1,6 @@
 //! Hierarchies of control groups: where they are mounted, and the launcher's groups in them.
 
-use crate::{fs::table::split, sandbox::setup::seal::unescape};
+use crate::{fs::split::split, sandbox::setup::seal::unescape};
 use std::{
     ffi::OsStr,
     fs,

@@ -3,13 +3,14 @@
 use super::{
     cgroup::Cgroup,
     child::Exit,
-    engine, init,
+    init,
     reader::Reader,
     relay::Relay,
     results::{Expected, Results},
     signals::Signals,
     supervise::supervise,
     terminal::Terminal,
+    workload_manager,
 };
 use crate::env::weaken;
 use crate::error::Error;
@@ -165,7 +166,7 @@ fn memory(steps: &[Step], of_others: bool) -> Memory {
     let own = |step: &Step| match step {
         Step::Copy { .. } | Step::Terminal { .. } | Step::Init | Step::Serve { .. } => true,
         Step::Bind { source, .. } | Step::Overlay { source, .. } => {
-            matches!(source, Origin::Host(_) | Origin::Made(..))
+            matches!(source, Origin::Host(_) | Origin::CreatedDir(..))
         }
         Step::Limit(limits) => limits.memory.is_some(),
         _ => false,
@@ -178,7 +179,7 @@ fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
     let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
     match Cgroup::make(*limits) {
-        Err(_) if engine::meets(*limits) => Ok(None),
+        Err(_) if workload_manager::meets(*limits) => Ok(None),
         made => made.map(Some).map_err(refuse),
     }
 }

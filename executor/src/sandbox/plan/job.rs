@@ -31,7 +31,7 @@ pub struct Job {
     /// Empty writable directories.
     pub tmpfs: Vec<Tmpfs>,
     /// Directory of the host that is mounted as `/tmp`.
-    pub tmp: Option<Made>,
+    pub tmp: Option<CreatedDir>,
     /// Host name; default `joblet`.
     pub hostname: Option<String>,
     /// User and group; default the caller's.
@@ -133,7 +133,7 @@ pub struct Bind {
 
 /// A directory of the host that was made for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct CreatedDir {
     /// Path on the host, relative to the current directory.
     pub path: PathBuf,
     /// Device and inode number: it is not mounted if another directory is there.

@@ -73,7 +73,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.extend(mounts(runtime, ids));
     steps.push(Step::Directories { owner: ids });
     if !network {
-        steps.extend(NAMES.map(|path| Step::Names { path }));
+        steps.extend(NAMES.map(|path| Step::ResolverFile { path }));
     }
     let env = environment(runtime, job, host);
     // Ignored if it cannot be a field of /etc/passwd.
@@ -106,7 +106,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::Tmpfs { target, mode: 0o755, size, owner: ids });
     }
     steps.extend(job.tmp.as_ref().map(|made| Step::Bind {
-        source: Origin::Made(made.path.clone(), made.identity),
+        source: Origin::CreatedDir(made.path.clone(), made.identity),
         target: "/tmp".into(),
         writable: true,
     }));
