@@ -64,8 +64,8 @@ pub(crate) fn run(
     let (terminal, wanted) = match job.terminal {
         job::Terminal::None => (None, None),
         kind => {
-            let begun = Terminal::begin(kind == job::Terminal::Full).map_err(raw)?;
-            (Some(begun.0), Some(begun.1))
+            let (terminal, settings) = Terminal::begin(kind == job::Terminal::Full).map_err(raw)?;
+            (Some(terminal), Some(settings))
         }
     };
     let expected = job.results.then(Expected::new).transpose().map_err(raw)?;
@@ -174,7 +174,7 @@ fn memory(steps: &[Step], of_others: bool) -> Memory {
     if of_others || steps.iter().any(own) { Memory::Copied } else { Memory::Shared }
 }
 
-/// Makes the control group of a plan with limits, unless an engine's limits are as tight already.
+/// Makes the control group of a plan with limits, unless a workload manager's limits are as tight already.
 fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
     let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };

@@ -161,7 +161,7 @@ pub struct Ids {
 /// Limits of a job's resources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Memory, with files on tmpfs, in bytes. None of it is swapped out.
+    /// Memory, with files on tmpfs, in bytes. With cgroup v2 none of it is swapped out; with cgroup v1 the limit includes swap.
     pub memory: Option<u64>,
     /// Processor time, in thousandths of one processor.
     pub cpu: Option<u32>,

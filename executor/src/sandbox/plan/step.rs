@@ -61,7 +61,7 @@ pub enum Step {
         #[serde(skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
     },
-    /// A fresh `/proc`, without what leaks.
+    /// A new `/proc`, with files that expose the host masked.
     Proc {
         /// Whether the job's user is the host's root: then sysctls become read-only.
         protect: bool,

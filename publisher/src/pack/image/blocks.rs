@@ -23,9 +23,9 @@ use zstd_safe::{CCtx, CParameter};
 /// Compression of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
-    /// Supported by every registry and engine.
+    /// Supported by every registry and container engine.
     Gzip,
-    /// Smaller, faster to unpack, slow to compress; supported by engines since about 2021.
+    /// Smaller, faster to unpack, slow to compress; supported by container engines since about 2021.
     Zstd,
 }
 
