@@ -58,7 +58,7 @@ impl Session<'_> {
                         let reason = format!("{spec} is not installed here, and {reason}");
                         Error::Net { url, reason, status }
                     }
-                    // Nor for a change of somebody else's store.
+                    // Nor for a change of another user's store.
                     Error::File { path, source, .. }
                         if !is_installed
                             && source.kind() == ErrorKind::PermissionDenied

@@ -1,6 +1,6 @@
 //! `--tmp DIR`: a job's `/tmp` in a directory of the host.
 //!
-//! Whoever can write to DIR can move the directory, and put another one in its place, at any time. So it is used by
+//! A user who can write to DIR can move the directory, and put another one in its place, at any time. So it is used by
 //! descriptor, the job's mount is refused where it is of another directory, and it is removed by a thread with the
 //! privileges of the job, without entering other mounts.
 
@@ -90,11 +90,11 @@ impl TmpDir {
     }
 }
 
-/// Whether `own` is the directory that was made in `around`, or one that is as good: where others can rename, another may
-/// have been opened. Nobody else can enter it, and it is empty.
+/// Whether `own` is the directory that was made in `around`, or an equivalent one: where others can rename, another may
+/// have been opened. It is empty, and no other user can enter it.
 fn is_fresh(around: &Directory, own: &Directory) -> Result<bool, Error> {
     let (outer, inner) = (around.stat()?, own.stat()?);
-    // Where nobody can rename it, no more is asked: what root makes on a network file system may belong to another user.
+    // Where no other user can rename it, no more is checked: what root makes on a network file system may belong to another user.
     let sticky = outer.st_mode & 0o1000 != 0;
     if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) || weaken::without("tmp") {
         return Ok(true);

@@ -62,7 +62,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<ShardList, String> {
 
 /// The location of the list beside the document at `registry`.
 pub(super) fn place(registry: &Location) -> Option<Location> {
-    registry.of_archive(&ShardList::file(&registry.file_name()?)?).ok()
+    registry.of_archive(&ShardList::list_file(&registry.file_name()?)?).ok()
 }
 
 /// The entries of `name`, which `list` has, from the cache or by a request.

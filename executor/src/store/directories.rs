@@ -1,6 +1,6 @@
 //! The store's directories, each opened once and checked for owner and mode.
 //!
-//! Whoever may write a store decides what runs from it. Root uses only a store that belongs to root and
+//! A user who may write a store decides what runs from it. Root uses only a store that belongs to root and
 //! that no other user may write. An ordinary user may run from any store, and changes only one whose
 //! `.joblet` belongs to that user or to root. All operations are relative to the descriptor that was
 //! checked, so later renames above it have no effect.
@@ -151,7 +151,7 @@ impl Store {
     ) -> Result<Runtime, Error> {
         if let (None, Some((around, _))) = (&loaded.of_others, self.directory_of(runtime)?) {
             let stat = around.stat()?;
-            // A runtime in it that others may not write stays what it is, whoever may write the store.
+            // A runtime in it that others may not write stays what it is, even if others may write the store.
             loaded.of_others =
                 if is_ours(&stat) { None } else { open_to_others(&stat, around.as_fd()) };
         }

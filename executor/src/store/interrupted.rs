@@ -58,7 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub(crate) fn forget_interrupted(&self, version: &str) -> Result<(), Error> {
+    pub(crate) fn remove_interrupted(&self, version: &str) -> Result<(), Error> {
         let Some(work) = self.open_own_work()? else { return Ok(()) };
         if let Some(all) = work.open_subdirectory(Subdirectory::Interrupted)? {
             // Best effort: a later command tries again.

@@ -126,7 +126,8 @@ impl Store {
         &self.root
     }
 
-    /// Every runtime of all directories, sorted by name and version, the store's own first.
+    /// The runtimes of all directories, sorted by name and version; of equal ones only that of the first directory, the
+    /// store's own before the others.
     ///
     /// # Errors
     /// When a directory that exists cannot be read.

@@ -1,4 +1,4 @@
-//! Installations that another process works on, joined to use their files while they arrive.
+//! Joins the installation by another process, to use its files while they arrive.
 
 use super::directories::Subdirectory;
 use super::interrupted::MARK;
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 /// In a staging directory, beside the mark: a [`ProgressFile`].
 pub(super) const PROGRESS: &str = ".joblet-progress";
-/// Interval of looking for one.
+/// Interval at which it is looked for.
 const POLL: Duration = Duration::from_millis(10);
 
-/// An installation that this process or another one works on.
+/// An installation by this process or another one, whose files several processes may use.
 #[derive(Debug)]
 pub(super) struct SharedInstallation {
     pub(super) staging: Staging,
@@ -55,7 +55,7 @@ impl Store {
         }
     }
 
-    /// Looks for the installation of `version` that another process works on; finds `None` if it is not shared.
+    /// Looks for the installation of `version` by another process; finds `None` if it is not shared.
     fn running(
         &self,
         version: &str,
@@ -90,8 +90,7 @@ impl Store {
         ControlFlow::Continue(())
     }
 
-    /// Makes what another process has left, or what was set aside since, the staging directory again that it was; the
-    /// caller holds the lock of `version`.
+    /// Moves the directory that another process left or set aside back to staging. The caller holds the lock of `version`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if it was removed.

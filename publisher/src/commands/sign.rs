@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
-    let file = &document::file(&options.registry);
+    let file = &document::path_of(&options.registry);
     let document = paths::read(file)?;
     if serde_json::from_slice::<Freshness>(&document).is_err() {
         serde_json::from_slice::<Registry>(&document).map_err(|error| {

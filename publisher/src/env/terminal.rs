@@ -12,7 +12,7 @@ pub fn is_drawn_on() -> bool {
     stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Whether stdout is a terminal, which somebody reads.
+/// Whether stdout is a terminal.
 pub fn is_read() -> bool {
     stdout().is_terminal()
 }

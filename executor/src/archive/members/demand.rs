@@ -241,7 +241,7 @@ impl<'a> OnDemand<'a> {
         state.asked.clear();
         state.awaited.clear();
         state.last = None;
-        // In as few requests as others, who may ask for more, allow.
+        // In as few requests as other readers, which may request more, allow.
         state.early = (0..state.units.len()).collect();
         drop(state);
         self.changed.notify_all();

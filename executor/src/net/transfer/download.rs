@@ -116,7 +116,7 @@ impl<'d> Partial<'d> {
             }
             return None;
         };
-        // A process of this host that was killed holds its lock no more; of another host nobody knows.
+        // A killed process of this host holds its lock no more; of one of another host it is unknown.
         let left = user.is_empty() || here;
         if !left || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return None;
