@@ -1,4 +1,4 @@
-//! Options that other programs have, and what to write here.
+//! Options of other tools, and what to write here.
 
 use joblet_cli::{ForeignWords, Meaning::Advice};
 
