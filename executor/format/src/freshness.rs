@@ -19,7 +19,7 @@ pub const MAX_FRESHNESS_BYTES: u64 = 16 << 20;
 /// ```
 ///
 /// Each refresh writes it again, and it does not describe bytes: records and `registry.json` do not
-/// depend on it, and readers may ignore it. Readers ignore members they do not know,
+/// depend on it, and readers may ignore it. Readers ignore unknown members,
 /// and a document of another major version. A version that is missing was not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {

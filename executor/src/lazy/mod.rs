@@ -10,8 +10,8 @@
 //!                    └─ becomes the job ───────────────────┘
 //! ```
 //!
-//! The server process of another job in the same runtime reads files where the first one writes them, and looks in a
-//! [`crate::archive::members::ProgressFile`] for what is there. If the first one ends early, it goes on itself.
+//! The server process of another job in the same runtime reads files where the first one writes them, and reads in a
+//! [`crate::archive::members::ProgressFile`] which members are written. If the first one ends early, it continues the installation.
 
 mod content;
 mod protocol;
@@ -195,7 +195,7 @@ fn serve<'a>(
 }
 
 /// Answers reads with what another process installs: until the end of the job or of the installation, or until this
-/// process goes on with it.
+/// process continues the installation.
 ///
 /// # Errors
 /// If the installation failed; reads fail then.

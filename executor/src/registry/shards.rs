@@ -45,7 +45,7 @@ pub(super) fn list(
     }
     let list = parse(&body).map_err(|reason| format!("{place}: {reason}"))?;
     if list.registry.size != length {
-        // Between two steps of a publication, or of a copy; or written by a program that knows no shards.
+        // Between two steps of a publication, or of a copy; or written by a program without support for shards.
         let size = list.registry.size;
         return Err(format!("{place} is for a document of {size} bytes, but that has {length}"));
     }

@@ -151,7 +151,7 @@ impl Store {
     ) -> Result<Runtime, Error> {
         if let (None, Some((around, _))) = (&loaded.of_others, self.directory_of(runtime)?) {
             let stat = around.stat()?;
-            // A runtime in it that others may not write stays what it is, even if others may write the store.
+            // A runtime in it that others may not write is unchanged, even if others may write the store.
             loaded.of_others =
                 if is_ours(&stat) { None } else { open_to_others(&stat, around.as_fd()) };
         }

@@ -52,7 +52,7 @@ fn list_of(file: &Path, document: &[u8]) -> Result<Option<(PathBuf, Vec<u8>)>, E
     Ok(Some((place, bytes)))
 }
 
-/// Signs `document`, which is `file`, and returns the line that says so.
+/// Signs `document`, which is `file`, and returns the line that reports it.
 fn add_signature(
     file: &Path,
     document: &[u8],

@@ -55,7 +55,7 @@ pub(crate) struct OnDemand<'a> {
     unit_of: Vec<usize>,
     /// Where other processes see what is written, and request more.
     progress: Option<&'a ProgressFile>,
-    /// Whether another process has begun it.
+    /// Whether another process began the installation.
     resumed: bool,
     state: Mutex<State>,
     changed: Condvar,

@@ -101,7 +101,7 @@ directory in a store. Options:
 These change nothing: -d, -v, -p, -u, --debug, --verbose, --nocolor, --pid,
 --uts, --userns, --no-privs, --no-init, --no-umask
 
-joblet-exec --help tells of all else.
+joblet-exec --help describes the rest.
 "
     );
     Cli { global: Global::default(), command: Command::Print(text) }

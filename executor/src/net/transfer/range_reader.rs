@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 /// Most pipelined requests. Their responses together exceed the bandwidth-delay product of all but the
 /// fastest connections.
 const AHEAD: usize = 16;
-/// After how many failures of pipelining with a server it is given up.
+/// Number of failures of pipelining after which it is not used with a server.
 const MAX_PIPELINE_FAILURES: usize = 2;
 /// Progress, in bytes, that resets the retry counter.
 const RETRY_RESET_BYTES: u64 = 1 << 20;
@@ -54,7 +54,8 @@ struct Remote<'a> {
     /// How many ranges after the first have been requested.
     ahead: usize,
     pipeline_failures: usize,
-    begun: bool,
+    /// Whether the rest was requested before.
+    requested: bool,
     tries: Tries,
     /// Bytes received since the retry counter was reset.
     arrived: u64,
@@ -242,7 +243,7 @@ impl<'a> Source<'a> {
                 answer: None,
                 ahead: 0,
                 pipeline_failures: 0,
-                begun: false,
+                requested: false,
                 tries: Tries::new(),
                 arrived: 0,
             })),
@@ -264,7 +265,7 @@ impl Remote<'_> {
 
     /// Requests everything from `at` on. Returns how many bytes the response has before that.
     fn request_rest(&mut self, part: &Part, at: u64) -> Result<u64, Error> {
-        if !std::mem::replace(&mut self.begun, true) && at == 0 {
+        if !std::mem::replace(&mut self.requested, true) && at == 0 {
             return self.request_all(part).map(|()| 0);
         }
         match http::resume(self.url, at, part.size(), self.etag.as_deref(), &mut self.tries)? {

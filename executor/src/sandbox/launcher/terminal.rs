@@ -132,7 +132,7 @@ impl Terminal {
         }
     }
 
-    /// The descriptors to poll: the caller's terminal for input if that is wanted, the manager side, and the caller's
+    /// The descriptors to poll: the caller's terminal for input if it is read, the manager side, and the caller's
     /// terminal for output if there is any.
     pub(crate) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>, Option<PollFd<'_>>) {
         let typing = self.subsidiary.is_some() && self.typing && self.input.is_empty();
@@ -171,7 +171,7 @@ impl Terminal {
         let mut hung_up = false;
         if self.subsidiary.is_none() {
             // A child that fails before it has a terminal reports that by its pipe.
-            // Nothing is received before the poll says so: `receive` would close descriptors that come late.
+            // Nothing is received before the poll reports it: `receive` would close descriptors that come late.
             let ends = if manager { receive(self.manager.as_fd()) } else { None };
             if let Some([manager, subsidiary]) = ends {
                 // If it fails: reads follow a poll, so they do not block.

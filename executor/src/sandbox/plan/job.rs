@@ -46,7 +46,7 @@ pub struct Job {
     pub descriptors: Vec<RawFd>,
     /// Directories appended to search paths: variable and directory.
     pub search: Vec<(OsString, OsString)>,
-    /// Whether the content of its private `/work` is wanted afterwards.
+    /// Whether the content of its private `/work` is read afterwards.
     pub results: bool,
     /// Limits of its resources.
     pub limits: Limits,

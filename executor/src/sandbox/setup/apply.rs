@@ -41,7 +41,7 @@ pub(crate) struct Sandbox<'a> {
     pub ignored: &'a [i32],
     /// Socket to receive the network namespace from; without one, the child makes it.
     pub network: Option<BorrowedFd<'a>>,
-    /// Socket to send the private `/work` over, if its content is wanted afterwards.
+    /// Socket to send the private `/work` over, if its content is read afterwards.
     pub results: Option<BorrowedFd<'a>>,
     /// `cgroup.procs` of the job's control groups, if it was not started in them.
     pub entrances: &'a [OwnedFd],
