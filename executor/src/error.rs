@@ -1,4 +1,4 @@
-//! Why `joblet-exec` gave up.
+//! Errors of `joblet-exec`.
 
 pub use joblet_cli::Class;
 use joblet_cli::Usage;
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Why `joblet-exec` gave up. Each variant names the step and the object it failed on.
+/// An error of `joblet-exec`. Each variant names the step and the object it failed on.
 ///
 /// Messages are lower case without a full stop: what, which object; what to do.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +206,7 @@ impl Error {
         }
     }
 
-    /// Whether it is an [`Error::File`] for a missing file.
+    /// Whether the object is missing: an [`Error::File`] of kind `NotFound`, or an [`Error::Net`] with status 403, 404 or 410.
     pub(crate) fn is_absence(&self) -> bool {
         match self {
             Self::Net { status, .. } => matches!(status, Some(403 | 404 | 410)),

@@ -84,8 +84,8 @@ pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime
     Ok(Runtime { dir, path: path.to_owned(), config, sources, server: None, of_others, checked })
 }
 
-/// Why others than root and the caller can change what is in the runtime `dir`, as far as its own directory, those at its top
-/// and the sources `bound` show.
+/// Why users other than root and the caller can change files of the runtime `dir`, judged by its directory, its top-level
+/// directories and the sources `bound`.
 fn of_others(dir: BorrowedFd<'_>, bound: &[(&str, Found)]) -> Result<Option<String>, Errno> {
     let mut found = trust::open_to_others(&trust::stat(dir)?, dir);
     let mut last = "";

@@ -1,4 +1,4 @@
-//! Threads of a scope. What they have to do is boxed: the code that starts one is in the program once.
+//! Scoped threads. The closure is boxed, so that the code is instantiated once.
 
 use crate::error::Error;
 use std::thread::{Builder, Scope, ScopedJoinHandle};

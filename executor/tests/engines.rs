@@ -1,4 +1,4 @@
-//! What a job shares with its host on request of an engine: variables, memory, devices,
+//! What a job shares with its host on request of a workload manager: variables, memory, devices,
 //! descriptors, a `/tmp` on a disk; and profiles of such options.
 
 use crate::support::{Output, World, finish, skip};
@@ -339,7 +339,8 @@ fn links(world: &World) -> std::path::PathBuf {
     place
 }
 
-/// The exact command lines of engines: HTCondor 23 and later, Nextflow 24 and later (its SingularityBuilder and
+/// The exact command lines of workload managers and workflow engines: HTCondor 23 and later, Nextflow 24 and later (its
+/// SingularityBuilder and
 /// ApptainerBuilder), Snakemake 7 and 9, Slurm 23.02 and later with the shipped `oci.conf`.
 #[test]
 fn as_engines_call_apptainer() {

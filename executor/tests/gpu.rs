@@ -101,7 +101,7 @@ fn a_host_without_gpus_is_reported() {
     });
 }
 
-/// Two tasks on one host each have only the GPUs that the engine has allotted to them.
+/// Two tasks on one host each have only the GPUs that the workload manager has allotted to them.
 #[test]
 fn a_job_sees_the_gpus_that_were_allotted() {
     let show = "cd /dev; echo nvidia* $CUDA_VISIBLE_DEVICES $SLURM_STEP_GPUS";

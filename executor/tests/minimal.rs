@@ -1,7 +1,7 @@
 //! Minimal hosts: Debian's cloud kernels, from 5.10 to the newest, booted in an emulator with the
 //! static binary and a registry in an initramfs.
 //!
-//! Only here: control groups of version 2 with all controllers, a root that pivot_root(2) refuses
+//! Only here: cgroup v2 with all controllers, a root that pivot_root(2) refuses
 //! (an initramfs), no /proc, no overlayfs until its module is loaded.
 
 use crate::common::members::{directory, file, link, pack};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Arguments of commands after README's, the beginning of the first line of output, and the status. Every line of
 /// tables and help fits the terminal.
-const HABITS: &[(&str, &str, i32)] = &[
+const COMMAND_LINES: &[(&str, &str, i32)] = &[
     ("", "error[USAGE]: no command given; joblet-exec --help lists them", 2),
     ("ls", "NAME         VERSION  SIZE", 0),
     ("images", "NAME         VERSION  SIZE", 0),
@@ -117,7 +117,7 @@ impl Account {
         }
     }
 
-    /// Runs a line of HABITS by bash.
+    /// Runs a line of COMMAND_LINES by bash.
     fn bash(&self, line: &str) -> Command {
         let mut command = command("bash", self.home.path(), self.user);
         command.env("JOBLET_EXEC_REGISTRY", self.path("project/dist/demo"));
@@ -183,9 +183,9 @@ fn readme() -> Vec<String> {
     joined.lines().map(str::to_owned).collect()
 }
 
-/// Faults of the `answer` to a line of HABITS on a terminal of this width.
-fn faults(habit: &(&str, &str, i32), (answer, status): (&str, i32), columns: usize) -> Vec<String> {
-    let (line, want, wanted) = *habit;
+/// Faults of the `answer` to a line of COMMAND_LINES on a terminal of this width.
+fn faults(case: &(&str, &str, i32), (answer, status): (&str, i32), columns: usize) -> Vec<String> {
+    let (line, want, wanted) = *case;
     let mut faults = Vec::new();
     let mut check = |right: bool, what: &str| {
         if !right {
@@ -222,9 +222,9 @@ fn a_new_user_in_a_terminal() {
             }
         }
         // Messages are the same on every terminal.
-        for habit in HABITS.iter().filter(|habit| columns == 80 || is_laid_out(habit.1)) {
-            let (answer, status) = screen.types(&format!("joblet-exec {}", habit.0));
-            wrong.extend(faults(habit, (&answer, status), columns));
+        for case in COMMAND_LINES.iter().filter(|case| columns == 80 || is_laid_out(case.1)) {
+            let (answer, status) = screen.types(&format!("joblet-exec {}", case.0));
+            wrong.extend(faults(case, (&answer, status), columns));
         }
         // The error of a missing script explains where it must be.
         let (answer, _) = screen.types("joblet-exec run python-3.11 cat ../outside.py");
@@ -245,8 +245,8 @@ fn dumb_terminals_pipes_and_other_locales_get_plain_bytes() {
         "{said}"
     );
     let mut wrong = Vec::new();
-    for habit in HABITS {
-        let (words, want, wanted) = *habit;
+    for case in COMMAND_LINES {
+        let (words, want, wanted) = *case;
         let line = &format!("joblet-exec {words}");
         let mut places = vec![("TERM", "dumb"), ("LANG", "C")];
         places.extend(is_laid_out(want).then_some(("LC_ALL", "de_DE.ISO-8859-1")));
@@ -276,7 +276,7 @@ fn dumb_terminals_pipes_and_other_locales_get_plain_bytes() {
                 shown.lines().filter(|line| !line.contains(" setlocale: ")).collect();
             let shown = shown.join("\n");
             let of = |fault: String| format!("{name}={value}: {fault}");
-            wrong.extend(faults(habit, (&shown, status), 80).into_iter().map(of));
+            wrong.extend(faults(case, (&shown, status), 80).into_iter().map(of));
             if name != "TERM" && !shown.is_ascii() {
                 wrong.push(format!("{name}={value}: {line}: not ASCII: {shown}"));
             }

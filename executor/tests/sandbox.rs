@@ -76,7 +76,7 @@ fn limits_hold_in_version_1_of_control_groups() {
     let Some(world) = World::get() else { return };
     let all = ["memory", "cpu", "pids"].map(hierarchy);
     if !nix::unistd::geteuid().is_root() || all.contains(&None) {
-        skip::not_applicable("root limits by version 1 of control groups where a host has that");
+        skip::not_applicable("root limits by cgroup v1 where a host has that");
         return;
     }
     let grow = "(a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done); echo survived";

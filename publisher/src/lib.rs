@@ -1,7 +1,7 @@
 //! Builds Joblet runtimes from locked inputs and publishes their registry.
 //!
-//! A folder for each stage. A folder imports only folders above it in the list of `tests/order.rs`, which
-//! fails otherwise; ARCHITECTURE.md has what goes into each and what comes out.
+//! A folder for each stage. A folder imports only itself and folders above it in the table of ARCHITECTURE.md, which
+//! `tests/order.rs` checks; the table has what goes into each and what comes out.
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub)]
 

@@ -1,7 +1,7 @@
 //! Consistency checks of a table that the compiler cannot make, for a test.
 
 use crate::option::{HELP, Row, VERSION};
-use crate::{Command, Example, Habit, Meaning, Parsed, Program};
+use crate::{Command, Example, ForeignWords, Meaning, Parsed, Program};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
@@ -22,15 +22,15 @@ impl<C> Program<C> {
             self.examples(command.name, command.examples, &mut faults);
             self.options(command, &mut faults);
         }
-        self.habits(&names, &mut faults);
+        self.foreign_words(&names, &mut faults);
         faults
     }
 
-    /// Finds habits that can never match: hidden by the table, or of an unknown command.
-    fn habits(&'static self, names: &BTreeSet<&str>, faults: &mut Vec<String>) {
+    /// Finds words of other tools that can never match: hidden by the table, or of an unknown command.
+    fn foreign_words(&'static self, names: &BTreeSet<&str>, faults: &mut Vec<String>) {
         let all =
-            self.habits.iter().flat_map(|habit| habit.words.iter().map(move |word| (word, habit)));
-        for (word, Habit { commands, meaning, .. }) in all {
+            self.foreign_words.iter().flat_map(|all| all.words.iter().map(move |word| (word, all)));
+        for (word, ForeignWords { commands, meaning, .. }) in all {
             let hidden = |command: &&&Command<C>| {
                 let mut rows = command.options.iter().chain(self.options);
                 commands.contains(&command.name)
@@ -39,10 +39,12 @@ impl<C> Program<C> {
             };
             let is_command = commands.is_empty() && names.contains(word);
             if is_command || self.commands.iter().find(hidden).is_some() {
-                faults.push(format!("{word} is a habit and a word of the table"));
+                faults.push(format!("{word} is a word of other tools and of the table"));
             }
             if let Some(command) = commands.iter().find(|command| !names.contains(*command)) {
-                faults.push(format!("{word} is a habit in {command}, which is not a command"));
+                faults.push(format!(
+                    "{word} is a word of other tools in {command}, which is not a command"
+                ));
             }
         }
     }

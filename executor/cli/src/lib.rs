@@ -14,7 +14,7 @@ mod call;
 mod check;
 mod class;
 mod completions;
-mod habit;
+mod foreign_words;
 mod help;
 mod man;
 mod option;
@@ -22,7 +22,7 @@ mod words;
 
 pub use call::{Call, Usage};
 pub use class::Class;
-pub use habit::{Habit, Meaning};
+pub use foreign_words::{ForeignWords, Meaning};
 pub use option::{Complete, Opt, Row, Value, count, path, positive, utf8};
 
 use std::ffi::OsString;
@@ -42,7 +42,7 @@ pub struct Program<C: 'static> {
     /// Its commands, in the order of `--help`.
     pub commands: &'static [&'static Command<C>],
     /// Options and commands of other tools that are accepted or explained.
-    pub habits: &'static [Habit],
+    pub foreign_words: &'static [ForeignWords],
     /// Its main uses.
     pub examples: &'static [Example],
     /// Default paths of files that it reads or writes, with descriptions.

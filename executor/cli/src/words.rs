@@ -1,7 +1,7 @@
 //! Splits a command line into options, command and operands.
 
 use crate::call::{Call, Usage};
-use crate::habit::{self, Meaning};
+use crate::foreign_words::{self, Meaning};
 use crate::option::{HELP, Row, VERSION, Value};
 use crate::{Command, Program};
 use joblet_format::nearest;
@@ -54,10 +54,10 @@ fn option<C>(
 ) -> Result<Option<(&'static Row, OsString, OsString)>, Usage> {
     let (mut name, mut inline) = split_value(word);
     let text = name.to_string_lossy().into_owned();
-    let habit = |word: &str| habit::of_option(program, command?.name, word);
+    let foreign = |word: &str| foreign_words::of_option(program, command?.name, word);
     let known =
         |name: &str| known(program, command).find(|row| row.long == name || row.short == name);
-    let row = match (habit(&text), known(&text)) {
+    let row = match (foreign(&text), known(&text)) {
         (Some(Meaning::SameBefore(row, is_value)), _)
             if args.front().is_some_and(|next| is_value(next)) =>
         {
@@ -70,7 +70,7 @@ fn option<C>(
         _ => {
             // -qv is -q -v, and -m2G is -m 2G.
             let is_switch = |name: &str| {
-                matches!(habit(name), Some(Meaning::Implied))
+                matches!(foreign(name), Some(Meaning::Implied))
                     || known(name).is_some_and(|row| !matches!(row.value, Value::Needed(..)))
             };
             let letters: Vec<_> = text[1..].chars().map(|letter| format!("-{letter}")).collect();
@@ -154,7 +154,7 @@ pub(crate) fn command<C>(
     if let Some((_, command)) = all().find(|(name, _)| *name == typed) {
         return Ok(command);
     }
-    if let Some(advice) = habit::of_command(program, &typed) {
+    if let Some(advice) = foreign_words::of_command(program, &typed) {
         return Err(Usage(format!("{typed} is not a command here: {advice}")));
     }
     let hint = nearest(&typed, all().map(|(name, _)| name)).map_or_else(

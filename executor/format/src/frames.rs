@@ -120,7 +120,7 @@ pub fn plan(index: &Index, first: &[Range<usize>]) -> Vec<u32> {
     for run in first {
         early.get_mut(run.clone()).unwrap_or_default().fill(true);
     }
-    // A frame less costs more time than one member that nobody waits for.
+    // Splitting a frame costs more time than fetching one member too early.
     for at in 1..members.len().saturating_sub(1) {
         early[at] |= early[at - 1] && early[at + 1];
     }

@@ -19,7 +19,7 @@ pub const MAX_FRESHNESS_BYTES: u64 = 16 << 20;
 /// ```
 ///
 /// Each refresh writes it again, and it does not describe bytes: records and `registry.json` do not
-/// depend on it, and who does not know it loses nothing. Readers ignore members they do not know,
+/// depend on it, and readers may ignore it. Readers ignore unknown members,
 /// and a document of another major version. A version that is missing was not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
@@ -77,7 +77,7 @@ impl Freshness {
     }
 
     /// The result for `name@version`.
-    pub fn of(&self, name: &RuntimeName, version: &Version) -> Option<&Fresh> {
+    pub fn get(&self, name: &RuntimeName, version: &Version) -> Option<&Fresh> {
         self.runtimes.get(name)?.get(version)
     }
 }
@@ -93,7 +93,7 @@ mod tests {
             "fixes":["CVE-2026-1"]}}},"extra":1}"#;
         let read: Freshness = serde_json::from_str(text).unwrap();
         let (demo, version) = ("demo".parse().unwrap(), "1.0.0".parse().unwrap());
-        assert_eq!(read.of(&demo, &version).unwrap().fixes, ["CVE-2026-1"]);
+        assert_eq!(read.get(&demo, &version).unwrap().fixes, ["CVE-2026-1"]);
         let written = serde_json::to_string(&read).unwrap();
         assert_eq!(serde_json::from_str::<Freshness>(&written).unwrap(), read);
         assert!(serde_json::from_str::<Freshness>(&text.replace(":\"1\"", ":\"1.7\"")).is_ok());

@@ -251,7 +251,7 @@ impl Settings {
     /// A message that lists the settings without effect in a runtime, which has no command; `None` without them.
     pub fn not_carried_over(&self) -> Option<String> {
         let joined = |words: &Option<Vec<String>>| words.as_deref().unwrap_or_default().join(" ");
-        let mut said = String::new();
+        let mut text = String::new();
         for (what, value) in [
             ("entrypoint: ", joined(&self.entrypoint)),
             ("command: ", joined(&self.cmd)),
@@ -261,12 +261,12 @@ impl Settings {
             ("health check", if self.healthcheck.is_some() { " ".into() } else { String::new() }),
         ] {
             if !value.is_empty() {
-                for word in [if said.is_empty() { "" } else { "; " }, what, value.trim_end()] {
-                    said += word;
+                for word in [if text.is_empty() { "" } else { "; " }, what, value.trim_end()] {
+                    text += word;
                 }
             }
         }
-        Some(said).filter(|said| !said.is_empty())
+        Some(text).filter(|text| !text.is_empty())
     }
 }
 
@@ -283,9 +283,9 @@ mod tests {
         let config: Config = serde_json::from_str(text).unwrap();
         let settings = config.config.unwrap();
         assert_eq!(settings.variables().collect::<Vec<_>>(), [("PATH", "/bin"), ("X", "")]);
-        let said = settings.not_carried_over().unwrap();
+        let text = settings.not_carried_over().unwrap();
         let want = "command: /bin/sh; user: www; volumes: /data; ports: 80/tcp; health check";
-        assert_eq!(said, want);
+        assert_eq!(text, want);
         assert_eq!(Settings::default().not_carried_over(), None);
         let md5 = r#"{"manifests":[{"mediaType":"x","digest":"md5:00","size":1}]}"#;
         assert!(serde_json::from_str::<Document>(md5).is_err());

@@ -178,7 +178,7 @@ impl Release {
     }
 
     /// Whether it is under `extended`, where Joblet's client does not look: that reads whole archives only,
-    /// knows no `yanked`, and takes the members beside `artifacts` for amd64.
+    /// does not support `yanked`, and takes the members beside `artifacts` for amd64.
     pub fn is_extended(&self) -> bool {
         let foreign = !self.artifacts.is_empty() && !self.artifacts.contains_key(&Arch::Amd64);
         self.in_parts() || self.yanked.is_some() || foreign

@@ -34,7 +34,7 @@ const BROUGHT: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Unknown and duplicate keys are refused. `language` and `packages`, which Joblet's tools show, are
 /// accepted and have no meaning here. So are `type`, `init` and `package_manager`, `selective` of a
 /// mount, and mounts on `/dev`, `/proc` and `/sys`, which every job has anyway: these are named by
-/// [`RuntimeYml::ignored`]. Joblet ignores keys it does not know. A value of this type keeps every rule
+/// [`RuntimeYml::ignored`]. Joblet ignores unknown keys. A value of this type keeps every rule
 /// of [`Mount`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawRuntimeYml")]

@@ -215,11 +215,11 @@ mod tests {
             ("_", None),
         ] {
             let error = typed.parse::<Spec>().unwrap_err();
-            let said = match &error {
+            let found = match &error {
                 SpecError::Foreign { meant, .. } => Some(meant.as_str()),
                 _ => None,
             };
-            assert_eq!(said, meant, "{typed}: {error}");
+            assert_eq!(found, meant, "{typed}: {error}");
         }
     }
 }

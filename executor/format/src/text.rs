@@ -236,10 +236,10 @@ mod tests {
         ] {
             assert_eq!(shown(text), want);
         }
-        let said = "fatal: unable to access 'https://x:tok@h.example/a.git/': (see \
+        let message = "fatal: unable to access 'https://x:tok@h.example/a.git/': (see \
                     http://u@p:3128?k=v) x://";
         assert_eq!(
-            shown_in(said),
+            shown_in(message),
             "fatal: unable to access 'https://…@h.example/a.git/': (see http://…@p:3128?… x://"
         );
         assert_eq!(shown_in("http://h/x?…: no answer"), "http://h/x?…: no answer");

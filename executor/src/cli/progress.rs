@@ -150,11 +150,11 @@ impl Bar {
         }
         // Some terminals wrap after the last column.
         let columns = columns.saturating_sub(1);
-        let room = |texts: &[&String]| {
+        let remaining = |texts: &[&String]| {
             columns.checked_sub(texts.iter().map(|text| text.chars().count()).sum())
         };
         if let Some(cells) =
-            room(&[&what, &amount, &speed, &left]).filter(|room| *room >= NARROWEST)
+            remaining(&[&what, &amount, &speed, &left]).filter(|cells| *cells >= NARROWEST)
         {
             let cells = (cells - BRACKETS).min(WIDEST);
             let full = done.saturating_mul(cells as u64) / total;
@@ -165,7 +165,7 @@ impl Bar {
         for texts in
             [&[&what, &amount, &speed, &left][..], &[&what, &amount, &left], &[&what, &amount]]
         {
-            if room(texts).is_some() {
+            if remaining(texts).is_some() {
                 return texts.iter().map(|text| text.as_str()).collect();
             }
         }

@@ -25,7 +25,7 @@ impl Session<'_> {
         if self.global.json {
             ui.data(&output::plain(&rows))?;
         } else if !rows.is_empty() && self.env.terminals.error {
-            // Named with its version if it was asked for: another one may be the highest installed.
+            // Named with its version if it was requested: another one may be the highest installed.
             let name = match &specs[0] {
                 exact @ Spec { wanted: Wanted::Exact(_), .. } => exact.to_string(),
                 spec => spec.name.to_string(),
@@ -53,12 +53,12 @@ impl Session<'_> {
                 let mut registries = self.registries()?;
                 let done = install_one(spec, store, &mut registries, ui);
                 let (runtime, summary) = done.map_err(|error| match error {
-                    // The user asked for a job, not for the network.
+                    // The user requested a job, not a download.
                     Error::Net { url, reason, status } if !is_installed => {
                         let reason = format!("{spec} is not installed here, and {reason}");
                         Error::Net { url, reason, status }
                     }
-                    // Nor for a change of somebody else's store.
+                    // Nor for a change of another user's store.
                     Error::File { path, source, .. }
                         if !is_installed
                             && source.kind() == ErrorKind::PermissionDenied

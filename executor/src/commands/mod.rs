@@ -10,15 +10,15 @@ mod info;
 mod install;
 mod job;
 mod list;
+mod missing_paths;
 mod output;
 mod profile;
-mod protect;
+mod protected_stores;
 mod prune;
 mod remove;
 mod run;
-mod scratch;
 mod serve;
-mod unseen;
+mod tmp_dir;
 mod upgrade;
 mod verify;
 

@@ -319,8 +319,8 @@ fn table<const N: usize>(
     lay_out(&cells, N, width)
 }
 
-/// Rows of `count` columns, as wide as their widest cell; the last one is as long as it is, or as `width` leaves
-/// room for. Columns that do not fit are left out. (Not generic: it is in the program once.)
+/// Rows of `count` columns, as wide as their widest cell; the last one is as long as it is, or as `width`
+/// permits. Columns that do not fit are left out. (Not generic: it is in the program once.)
 fn lay_out(cells: &[String], count: usize, width: Option<usize>) -> String {
     let mut widths = vec![0; count];
     for (at, cell) in cells.iter().enumerate() {
@@ -329,11 +329,11 @@ fn lay_out(cells: &[String], count: usize, width: Option<usize>) -> String {
     }
     while let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
         let before: usize = others.iter().map(|column| *column + GAP).sum();
-        let room = width.saturating_sub(before);
+        let available = width.saturating_sub(before);
         // Only the last of all may be cut short: it is a text.
         let needed = if others.len() + 1 == count { (*last).min(LEAST) } else { *last };
-        if room >= needed || others.is_empty() {
-            *last = (*last).min(room.max(LEAST));
+        if available >= needed || others.is_empty() {
+            *last = (*last).min(available.max(LEAST));
             break;
         }
         widths.pop();

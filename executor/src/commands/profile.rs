@@ -49,7 +49,7 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    fn of(name: &str, words: &mut dyn Iterator<Item = &str>) -> Self {
+    fn expand(name: &str, words: &mut dyn Iterator<Item = &str>) -> Self {
         let value = |name: &OsStr| Environment::variable(name);
         let words = words.filter_map(|word| expand(word, &value)).collect();
         Self { name: name.to_owned(), words }
@@ -98,7 +98,8 @@ impl Session<'_> {
         let config = self.first(&|config: &config::Config| config.profiles[name].is_array())?;
         let config = config.unwrap_or_default();
         let words = config.profiles[name].as_array();
-        Ok(words.map(|words| Profile::of(name, &mut words.iter().filter_map(|word| word.as_str()))))
+        Ok(words
+            .map(|words| Profile::expand(name, &mut words.iter().filter_map(|word| word.as_str()))))
     }
 
     fn profile(&self, name: &str) -> Result<Profile, Error> {
@@ -114,7 +115,7 @@ impl Session<'_> {
             );
             Error::Usage(format!("there is no profile {name:?}; {hint}"))
         })?;
-        Ok(Profile::of(name, &mut words.split(' ')))
+        Ok(Profile::expand(name, &mut words.split(' ')))
     }
 }
 

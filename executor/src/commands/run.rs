@@ -1,8 +1,8 @@
 //! `run` and `shell`.
 
 use super::output;
-use super::scratch::Scratch;
-use super::{Session, job, profile, protect, serve, unseen};
+use super::tmp_dir::TmpDir;
+use super::{Session, job, missing_paths, profile, protected_stores, serve};
 use crate::archive::image::Image;
 use crate::cli::args::Run;
 use crate::cli::escape::visible;
@@ -80,12 +80,12 @@ impl Session<'_> {
         if let Some(image) = image {
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }
-        let told = private && (self.env.terminals.error || ui.is_verbose());
-        if told && std::env::current_dir().is_ok_and(|here| here == Path::new("/")) {
+        let with_notes = private && (self.env.terminals.error || ui.is_verbose());
+        if with_notes && std::env::current_dir().is_ok_and(|here| here == Path::new("/")) {
             ui.note("/work is empty: the current directory is /, which no job sees");
         }
         // For --output, or for a note on standard error.
-        job.results = output.is_some() || told;
+        job.results = output.is_some() || with_notes;
         if dry_run && store.find(&spec)?.is_none() {
             let why =
                 "is not installed, and --dry-run installs nothing; joblet-exec install it first";
@@ -95,15 +95,15 @@ impl Session<'_> {
         // After the installation, which makes the store. Most jobs have no writable directory of the host: they save
         // looking up the stores.
         if job.binds.iter().any(|bind| bind.writable) {
-            protect::stores(&mut job, &self.store_paths()?);
+            protected_stores::cover(&mut job, &self.store_paths()?);
         }
         if let Some((runtime, serving)) = lazy {
             // Removed when it goes out of scope.
-            let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
+            let _tmp_dir = tmp.map(|tmp| TmpDir::make(&tmp, &mut job)).transpose()?;
             let (ended, installed) = serve::run(&runtime, &job, serving, ui);
             *incomplete = !installed;
             let ended = ended?;
-            return tell(ended, output.as_ref(), (&job, &runtime), told, ui).map(Some);
+            return report_end(ended, output.as_ref(), (&job, &runtime), with_notes, ui).map(Some);
         }
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
         if ui.is_verbose() && !runtime.config.ignored().is_empty() {
@@ -112,8 +112,8 @@ impl Session<'_> {
         }
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
-            let mut told = Environment::gpus();
-            let allotted = told.find_map(|(name, value)| Allotted::parse(name, &value));
+            let mut variables = Environment::gpus();
+            let allotted = variables.find_map(|(name, value)| Allotted::parse(name, &value));
             let gpus = gpu::find(wanted, directories, &runtime, allotted.as_ref())?;
             gpus.notes.iter().chain(&gpus.missing).for_each(|note| ui.detail(note));
             job::add_gpus(&mut job, gpus);
@@ -124,7 +124,7 @@ impl Session<'_> {
             return Ok(None);
         }
         // Removed when it goes out of scope.
-        let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
+        let _tmp_dir = tmp.map(|tmp| TmpDir::make(&tmp, &mut job)).transpose()?;
         let mut tries = 0;
         let ended = loop {
             match sandbox::run(&runtime, &job) {
@@ -138,7 +138,7 @@ impl Session<'_> {
                 ended => break ended?,
             }
         };
-        tell(ended, output.as_ref(), (&job, &runtime), told, ui).map(Some)
+        report_end(ended, output.as_ref(), (&job, &runtime), with_notes, ui).map(Some)
     }
 
     /// Opens the job's runtime, installed if necessary. Its files are kept as long as it is open.
@@ -170,17 +170,17 @@ impl Session<'_> {
 }
 
 /// Reports the end of a job.
-fn tell(
+fn report_end(
     (exit, results): (Exit, Option<Results>),
     output: Option<&Output>,
     (job, runtime): (&Job, &Runtime),
-    told: bool,
+    with_notes: bool,
     ui: &mut Ui<'_>,
 ) -> Result<Exit, Error> {
     let mounts = || runtime.config.mounts().iter().map(|mount| mount.target.as_str());
-    if told
+    if with_notes
         && !matches!(exit, Exit::Code(0))
-        && let Some(path) = unseen::first(job, &mounts().collect::<Vec<_>>())
+        && let Some(path) = missing_paths::first(job, &mounts().collect::<Vec<_>>())
     {
         let path = Path::new(path).display();
         ui.note(&format!(
@@ -216,7 +216,7 @@ struct Output {
 
 impl Output {
     fn prepare(path: PathBuf, stores: &[PathBuf]) -> Result<Self, Error> {
-        let protected = protect::check_output(&path, stores)?;
+        let protected = protected_stores::check_output(&path, stores)?;
         let refuse = |error| Error::Usage(format!("--output {}: {error}", path.display()));
         let directory = Results::prepare(&path).map_err(refuse)?;
         Ok(Self { path, directory, protected })

@@ -8,7 +8,7 @@ use crate::lazy::{self, Client, Serving};
 use crate::net;
 use crate::runtime::Runtime;
 use crate::sandbox::{self, Exit, Job, Results};
-use crate::store::{Begun, Instead, Store};
+use crate::store::{InProgress, Instead, Store};
 use joblet_format::{Spec, Wanted};
 use std::fs::File;
 use std::time::Instant;
@@ -38,9 +38,9 @@ impl Session<'_> {
         }
         lazy::is_possible().map_err(Error::NotServed)?;
         let catalog = self.registries()?.serving(spec, ui)?;
-        let begun = Begun::new(spec, &catalog, store, ui)?;
-        let begun = match begun {
-            Ok(begun) => begun,
+        let installation = InProgress::new(spec, &catalog, store, ui)?;
+        let installation = match installation {
+            Ok(installation) => installation,
             Err(Instead::Nothing(reason)) => return Err(Error::NotServed(reason.to_owned())),
             Err(Instead::Installation(reason)) => {
                 ui.detail(&format!("{spec}: {reason}; waiting for that"));
@@ -52,7 +52,7 @@ impl Session<'_> {
         let reads = self.env.reads.as_ref();
         let reads = reads.map(|path| File::create(path).map_err(Error::file("create", path)));
         let client = Client { owner, arch: store.arch(), terminal, reads: reads.transpose()? };
-        let served = lazy::start(begun, client, ui)?;
+        let served = lazy::start(installation, client, ui)?;
         // The other process has them, too.
         net::disconnect();
         Ok(Some(served))

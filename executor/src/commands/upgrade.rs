@@ -23,7 +23,7 @@ impl Session<'_> {
         // Most are of one registry, whose file is read once.
         let mut refreshed: Option<(Location, Option<Freshness>)> = None;
         for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
-            let catalog = match places.of(from.as_ref()).serving(&spec, ui) {
+            let catalog = match places.for_origin(from.as_ref()).serving(&spec, ui) {
                 Ok(catalog) => catalog,
                 // A runtime of no registry is not outdated.
                 Err(Error::NotFound(_)) => continue,
@@ -41,11 +41,11 @@ impl Session<'_> {
             if latest.is_some() || yanked.is_some() {
                 let location = &catalog.location;
                 if refreshed.as_ref().is_none_or(|(of, _)| of != location) {
-                    let found = places.of(from.as_ref()).freshness(location, ui);
+                    let found = places.for_origin(from.as_ref()).freshness(location, ui);
                     refreshed = Some((location.clone(), found));
                 }
                 let all = refreshed.as_ref().and_then(|(_, found)| found.as_ref());
-                let fresh = all.and_then(|all| all.of(&name, &installed)).cloned();
+                let fresh = all.and_then(|all| all.get(&name, &installed)).cloned();
                 rows.push(output::Outdated { name, installed, latest, yanked, fresh });
             }
         }
@@ -72,7 +72,7 @@ impl Session<'_> {
         for Newest { spec, version: installed, from } in wanted {
             let name = &spec.name;
             let found = places
-                .of(from.as_ref())
+                .for_origin(from.as_ref())
                 .serving(&spec, ui)
                 .and_then(|catalog| latest(&catalog, &spec, self.env.arch));
             match found {
@@ -91,7 +91,7 @@ impl Session<'_> {
         }
         let (mut rows, mut failed) = (Vec::new(), None);
         for (from, specs) in newer {
-            match install_all(&specs, &store, places.of(from.as_ref()), ui) {
+            match install_all(&specs, &store, places.for_origin(from.as_ref()), ui) {
                 Ok(done) => rows.extend(done),
                 Err(error) if failed.is_none() => failed = Some(error),
                 Err(error) => ui.warning(&error.to_string()),
@@ -131,7 +131,7 @@ impl Session<'_> {
         let usual = places.usual.catalogs(ui).map(|catalogs| all = catalogs);
         // A registry named by this call is the only one, and was read already.
         for from in came.into_iter().filter(|_| !self.names_registry()) {
-            match places.of(Some(&from)).catalogs(ui) {
+            match places.for_origin(Some(&from)).catalogs(ui) {
                 Ok(more) => all.extend(more),
                 // A failure of the usual registries is reported below.
                 Err(error) if usual.is_ok() => ui.warning(&error.to_string()),
@@ -185,7 +185,7 @@ impl<'s> Places<'s> {
 
     /// The registries for a runtime installed `from` an address that is not configured. A registry named by
     /// `--registry` is used for every runtime.
-    pub(super) fn of(&mut self, from: Option<&String>) -> &mut Registries {
+    pub(super) fn for_origin(&mut self, from: Option<&String>) -> &mut Registries {
         let Self { session, refresh, usual, configured, own } = self;
         let Some(from) = from.filter(|_| session.global.registry.is_none()) else { return usual };
         // An incomplete address, such as one without its query, cannot be used.

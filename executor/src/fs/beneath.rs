@@ -42,7 +42,7 @@ pub(crate) enum Create<'a> {
     File(&'a [u64]),
 }
 
-/// A bit of the mode of empty files that are made to be mounted on: nobody takes them for a job's results.
+/// A bit of the mode of empty files made as mount points, which distinguishes them from a job's results.
 pub(crate) const POINT: u32 = 0o1000;
 
 /// Opens `path` inside `root` with `O_PATH`; an absolute path starts at `root`, too.

@@ -1,8 +1,8 @@
-//! Which kind of file system a directory is on, and whether other machines may see it, too.
+//! The type of a file system, and whether several machines may use it.
 //!
-//! There, processes that use a file are not all seen from here, and a lock may be this machine's alone.
+//! On such a file system `/proc` does not show all processes that use a file, and a lock may be this machine's alone.
 
-use super::table::split;
+use super::split::split;
 use crate::env::weaken;
 use rustix::fd::AsFd;
 use rustix::fs::{fstatfs, major, minor};
@@ -34,14 +34,14 @@ pub(crate) fn shared(file: impl AsFd) -> Option<&'static str> {
     SHARED.iter().find(|(number, _)| i64::from(*number) == found & 0xffff_ffff).map(|it| it.1)
 }
 
-/// The user who mounted the FUSE file system of `file`, with this device number, whose process says who owns a file there; `None`
-/// for any other file system. `u32::MAX` if it is not known who did.
+/// The user who mounted the FUSE file system of `file`, with this device number; its server determines the owners of files.
+/// `None` for any other file system, `u32::MAX` if the user is not known.
 pub(crate) fn mounter(file: impl AsFd, device: u64) -> Option<u32> {
     // FUSE has no device, as few others: most starts save a call here.
     if major(device) != 0 || weaken::without("mounters") {
         return None;
     }
-    // Whoever serves the files can let the call fail.
+    // The server of the files can let the call fail.
     let fuse = |kind| i64::from(FUSE.0) == kind & 0xffff_ffff;
     if fstatfs(file).is_ok_and(|found| !fuse(found.f_type)) {
         return None;
@@ -52,7 +52,7 @@ pub(crate) fn mounter(file: impl AsFd, device: u64) -> Option<u32> {
 }
 
 /// The user who mounted the file system `device` (`0:55`), by proc_pid_mountinfo(5): root for anything but FUSE, and for
-/// virtiofs, which does not say so. `None` if `table` does not tell.
+/// virtiofs, whose options have no user. `None` if `table` has no such mount or user.
 fn mounter_in(table: &[u8], device: &[u8]) -> Option<u32> {
     let line = split(table, b'\n').find(|line| split(line, b' ').nth(2) == Some(device))?;
     // Users name the mount point and the source; spaces in them are escaped. The fields before the hyphen vary in number.

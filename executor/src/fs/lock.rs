@@ -1,4 +1,4 @@
-//! Locks, by which one process at a time changes a version or requests a registry's document.
+//! Locks: one process at a time changes a version or requests a registry's document.
 //!
 //! Correctness does not depend on them: a version is prepared under a unique name, and rename(2) decides
 //! which process was first. A lock only avoids duplicate work. So where a file system has no locks, or
@@ -100,7 +100,7 @@ impl Lock {
         Ok(Some(Self { name, file: Some(file) }))
     }
 
-    /// The name of the lock: `NAME-VERSION`.
+    /// Its name, such as `NAME-VERSION`.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -194,7 +194,7 @@ mod tests {
         drop(held);
         drop((wait("demo-1.0.0").unwrap(), other));
         let mode = fs::metadata(base.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o7777, 0o600, "nobody else may open it");
+        assert_eq!(mode & 0o7777, 0o600, "no other user may open it");
     }
 
     /// SEC-E04: a lock that another user has made.

@@ -8,6 +8,6 @@ pub(crate) mod directory;
 pub(crate) mod free_space;
 pub(crate) mod kind;
 pub(crate) mod lock;
-pub(crate) mod table;
+pub(crate) mod split;
 pub(crate) mod trust;
 pub(crate) mod walk;

@@ -1,10 +1,10 @@
 //! Trusted files: those of the effective user and of root that no other user can write.
 //!
-//! A mode shows write permission of the group also where an access control list (acl(5)) gives it to any user, so group write
-//! permission is accepted only where it can be of nobody else: see [`is_private`].
+//! The group bits of a mode are the ACL mask (acl(5)), so group write permission is accepted only if it belongs to the user
+//! alone: see [`is_private`].
 
 use super::kind;
-use super::table::split;
+use super::split::split;
 use crate::env::weaken;
 use crate::error::Error;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -37,16 +37,16 @@ pub(crate) fn is_ours(stat: &Stat) -> bool {
 
 /// Why a file or directory is not trusted: another user owns it or may write it. `stat` is that of [`stat`].
 ///
-/// Group write permission is accepted of a private group alone, and only if the file is given to look at: not in the
-/// directories that this program makes, and not by root.
+/// Group write permission is accepted of a private group alone, and only if `file` is passed, so that its ACL can be read: not
+/// in the directories that this program makes, and not by root.
 pub(crate) fn distrust(stat: &Stat, file: Option<BorrowedFd<'_>>) -> Option<String> {
     if weaken::without("store-owners") {
         return None;
     }
     let file = file.filter(|_| user() != 0);
     let others = others(stat, file)?;
-    let cure = if is_ours(stat) { "chmod go-w it" } else { "run as that user" };
-    Some(format!("{others}; {cure}"))
+    let remedy = if is_ours(stat) { "chmod go-w it" } else { "run as that user" };
+    Some(format!("{others}; {remedy}"))
 }
 
 /// Why others than root and the effective user can change a runtime's directory `file`, if they can.
@@ -57,7 +57,7 @@ pub(crate) fn open_to_others(stat: &Stat, file: BorrowedFd<'_>) -> Option<String
     others(stat, Some(file))
 }
 
-/// Who else owns or may write a file, if anybody.
+/// The other users who own or may write a file, if there are any.
 fn others(stat: &Stat, file: Option<BorrowedFd<'_>>) -> Option<String> {
     if !is_ours(stat) {
         return Some(format!("it belongs to user {}", stat.st_uid));
@@ -77,7 +77,7 @@ fn is_private(group: u32, file: BorrowedFd<'_>) -> bool {
     {
         return false;
     }
-    // Not by the descriptor, which may be one of a path only.
+    // Not by the descriptor, which may be opened with `O_PATH`.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let list = getxattr(path, "system.posix_acl_access", &mut [0_u8; 0][..]);
     matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP)) || weaken::without("access-lists")

@@ -91,11 +91,11 @@ impl Walk {
         Ok(())
     }
 
-    /// Forgets every directory, which may not be where it was any more.
+    /// Leaves every directory, so that the next path is opened from the root: they may have been moved.
     ///
     /// # Errors
     /// When a time cannot be set.
-    pub(crate) fn forget(&mut self) -> Result<(), Errno> {
+    pub(crate) fn reset(&mut self) -> Result<(), Errno> {
         self.leave(0)
     }
 

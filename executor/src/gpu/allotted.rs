@@ -1,6 +1,6 @@
-//! Which of a host's GPUs an engine has given to this process.
+//! Which of a host's GPUs a workload manager has given to this process.
 //!
-//! Engines say so in two ways, and many in both: a control group that opens no other device, and a
+//! Workload managers do so in two ways, and many in both: a control group that opens no other device, and a
 //! variable. Slurm sets `CUDA_VISIBLE_DEVICES`, whose numbers count the devices that can be opened, and
 //! `SLURM_STEP_GPUS`, whose numbers are those of the nodes; others set names (UUIDs, of GPUs and of their
 //! MIG slices), as `nvidia-smi -L` lists them.
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_of_engines() {
+    fn variables_of_workload_managers() {
         let names = |variable, value| Allotted::parse(variable, value).map(|it| it.names.join(" "));
         for (variable, value, want) in [
             ("CUDA_VISIBLE_DEVICES", "0,2", Some("0 2")),

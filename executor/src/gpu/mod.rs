@@ -83,7 +83,7 @@ impl Gpus {
 
 /// Finds what a job in `runtime` needs for the wanted GPUs: by the CDI specifications in `directories`,
 /// else by the device nodes and libraries of the driver. Only GPUs that can be opened are used, and only
-/// those `allotted` to this process, if an engine allots them.
+/// those `allotted` to this process, if a workload manager allots them.
 ///
 /// # Errors
 /// [`Error::Launch`] if there are fewer, and [`Error::Config`] for a malformed specification.
@@ -104,7 +104,7 @@ pub(crate) fn find(
     }
     match wanted {
         _ if gpus.count == 0 && !gpus.origin.is_empty() => Err(refuse(format!(
-            "this process was given none ({}); ask the engine that started it for one",
+            "this process was given none ({}); ask the workload manager that started it for one",
             gpus.origin
         ))),
         _ if gpus.count == 0 => Err(refuse(format!(

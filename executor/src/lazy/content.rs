@@ -2,7 +2,7 @@
 
 use crate::archive::members::{Availability, Follow, OnDemand};
 use crate::error::Error;
-use crate::store::Begun;
+use crate::store::InProgress;
 use std::sync::OnceLock;
 
 /// What reads are answered from.
@@ -15,14 +15,14 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// The content of `begun`.
+    /// The content of `installation`.
     ///
     /// # Errors
-    /// As [`Begun::on_demand`].
-    pub(super) fn new(begun: &'a Begun<'_>) -> Result<Self, Error> {
-        let content = Self { own: OnceLock::new(), other: begun.follow() };
+    /// As [`InProgress::on_demand`].
+    pub(super) fn new(installation: &'a InProgress<'_>) -> Result<Self, Error> {
+        let content = Self { own: OnceLock::new(), other: installation.follow() };
         if content.other.is_none() {
-            content.install(begun)?;
+            content.install(installation)?;
         }
         Ok(content)
     }
@@ -30,9 +30,9 @@ impl<'a> Content<'a> {
     /// Begins to fetch what is missing.
     ///
     /// # Errors
-    /// As [`Begun::on_demand`].
-    pub(super) fn install(&self, begun: &'a Begun<'_>) -> Result<&OnDemand<'a>, Error> {
-        let own = begun.on_demand()?;
+    /// As [`InProgress::on_demand`].
+    pub(super) fn install(&self, installation: &'a InProgress<'_>) -> Result<&OnDemand<'a>, Error> {
+        let own = installation.on_demand()?;
         let own = self.own.get_or_init(|| own);
         // Otherwise `close` finds it.
         if self.other.as_ref().is_some_and(Follow::is_closed) {

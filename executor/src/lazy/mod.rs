@@ -10,8 +10,8 @@
 //!                    └─ becomes the job ───────────────────┘
 //! ```
 //!
-//! The server process of another job in the same runtime reads files where the first one writes them, and looks in a
-//! [`crate::archive::members::ProgressFile`] for what is there. If the first one ends early, it goes on itself.
+//! The server process of another job in the same runtime reads files where the first one writes them, and reads in a
+//! [`crate::archive::members::ProgressFile`] which members are written. If the first one ends early, it continues the installation.
 
 mod content;
 mod protocol;
@@ -23,8 +23,8 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::walk::Walk;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, apart, descriptors};
-use crate::store::{Begun, TakeOver};
+use crate::sandbox::{self, descriptors, helper};
+use crate::store::{InProgress, TakeOver};
 use crate::thread;
 use content::Content;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES};
@@ -101,40 +101,40 @@ fn sockets() -> Result<(OwnedFd, OwnedFd), Error> {
 /// # Errors
 /// As an installation; then nothing is installed.
 pub(crate) fn start(
-    begun: Begun<'_>,
+    installation: InProgress<'_>,
     mut client: Client,
     ui: &mut Ui<'_>,
 ) -> Result<(Runtime, Serving), Error> {
-    let content = Content::new(&begun)?;
-    let tree = Tree::new(begun.index(), client.owner);
-    let root = begun.tree()?;
-    let path = Path::new(begun.index().directory());
+    let content = Content::new(&installation)?;
+    let tree = Tree::new(installation.index(), client.owner);
+    let root = installation.tree()?;
+    let path = Path::new(installation.index().directory());
     let bytes = runtime_yml(&content, &tree, &root, path)?;
     let (config, sources) =
         runtime::check(&bytes, path, client.arch, |at, look_inside| tree.source(at, look_inside))?;
     let failed = |errno: Errno| Error::file("start", "a process")(errno);
     let (near, far) = sockets()?;
     let (report, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-    begun.share();
+    installation.share();
     let mut far = Some(far);
     let mut work = || {
         // Closed here, so that the socket reports end of file if the launcher and the child have closed it.
         far = None;
         let output = (&mut *ui, client.terminal, client.reads.take());
-        let text = match serve(&begun, &content, (&tree, &root), &near, output) {
+        let text = match serve(&installation, &content, (&tree, &root), &near, output) {
             Ok(()) => vec![INSTALLED],
             Err(error) => {
-                begun.stop(&error);
+                installation.stop(&error);
                 [&[FAILED], error.to_string().as_bytes()].concat()
             }
         };
         // Fails only if the launcher has ended.
         _ = rustix::io::write(&writer, &text);
     };
-    apart::start(&mut work).map_err(Error::file("start", "a process"))?;
-    let name = begun.name();
+    helper::start(&mut work).map_err(Error::file("start", "a process"))?;
+    let name = installation.name();
     drop((content, tree, writer));
-    begun.leave();
+    installation.leave();
     let runtime = Runtime { config, sources, server: far, ..runtime::empty()? };
     Ok((runtime, Serving { report: report.into(), name }))
 }
@@ -163,7 +163,7 @@ fn runtime_yml(
 
 /// The server process: answers requests while the runtime is mounted, and installs it, unless another process does.
 fn serve<'a>(
-    begun: &'a Begun<'_>,
+    installation: &'a InProgress<'_>,
     content: &Content<'a>,
     (tree, root): (&Tree<'_>, &OwnedFd),
     socket: &OwnedFd,
@@ -175,13 +175,13 @@ fn serve<'a>(
     std::thread::scope(|scope| {
         let install = || {
             if content.own().is_none() {
-                follow(begun, content, &server)?;
+                follow(installation, content, &server)?;
             }
             let Some(own) = content.own() else { return Ok(()) };
             // If the number of threads is limited, the other one does all the work.
             _ = thread::spawn(scope, Box::new(|| own.work(Duty::Asked, &progressed)));
             own.work(Duty::All, &progressed);
-            own.finish().and_then(|()| begun.complete())
+            own.finish().and_then(|()| installation.complete())
         };
         let done = &mut done;
         thread::spawn(scope, Box::new(move || *done = install()))?;
@@ -195,12 +195,12 @@ fn serve<'a>(
 }
 
 /// Answers reads with what another process installs: until the end of the job or of the installation, or until this
-/// process goes on with it.
+/// process continues the installation.
 ///
 /// # Errors
 /// If the installation failed; reads fail then.
 fn follow<'a>(
-    begun: &'a Begun<'_>,
+    installation: &'a InProgress<'_>,
     content: &Content<'a>,
     server: &Server<'_, '_, '_>,
 ) -> Result<(), Error> {
@@ -210,13 +210,13 @@ fn follow<'a>(
         if looked.elapsed() < LOOK {
             return Ok(true);
         }
-        match begun.take_over() {
+        match installation.take_over() {
             Ok(TakeOver::Installed(root)) => {
                 server.read_from(&root);
                 other.complete();
                 return Ok(false);
             }
-            Ok(TakeOver::Own) => return content.install(begun).map(|_| false),
+            Ok(TakeOver::Own) => return content.install(installation).map(|_| false),
             Ok(TakeOver::Busy) => other.watch(),
             Err(error) => return Err(error),
         }

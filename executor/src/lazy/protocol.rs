@@ -99,14 +99,14 @@ impl<'m> Message<'m> {
         let (operation, unique, node) = (u32_at(bytes, 4)?, u64_at(bytes, 8)?, u64_at(bytes, 16)?);
         let body = bytes.get(40..)?;
         // `struct fuse_read_in`: file handle (ignored), offset, size.
-        let stretch = || Some((u64_at(body, 8)?, u32_at(body, 16)?));
+        let range = || Some((u64_at(body, 8)?, u32_at(body, 16)?));
         let request = match operation {
             1 => Request::Lookup(body.split(|byte| *byte == 0).next().unwrap_or_default()),
             2 | 42 => Request::Forget,
             3 => Request::Attributes,
             5 => Request::Link,
             15 => {
-                let (offset, size) = stretch()?;
+                let (offset, size) = range()?;
                 Request::Read { offset, size }
             }
             17 => Request::FileSystem,
@@ -117,7 +117,7 @@ impl<'m> Message<'m> {
                 flags: u32_at(body, 12)?,
             },
             28 | 44 => {
-                let (offset, size) = stretch()?;
+                let (offset, size) = range()?;
                 Request::Names { offset, size, plus: operation == 44 }
             }
             36 => Request::Interrupt(u64_at(body, 0)?),
@@ -171,8 +171,8 @@ impl Answer {
         self.0.extend(bytes);
     }
 
-    /// Appends at most `length` bytes, filled by `read`; returns their number.
-    pub(super) fn filled(
+    /// Appends the bytes that `read` writes to a buffer of `length` bytes; it returns their number.
+    pub(super) fn fill(
         &mut self,
         length: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
@@ -219,17 +219,17 @@ impl Answer {
         self.u32s(&[0, 0, 0, mode, links, uid, gid, 0, 4096, 0]);
     }
 
-    /// `struct fuse_dirent`, or `struct fuse_direntplus` if that says of what it is (of nothing where the kernel is not to keep it); whether it had its place
-    /// in `room` bytes. `next` is where to go on behind it.
-    pub(super) fn name(
+    /// Appends `struct fuse_direntplus` with `plus`, else `struct fuse_dirent`. `next` is the offset of the following entry.
+    /// Returns false if it exceeds `max_size`.
+    pub(super) fn dirent(
         &mut self,
         (node, kind, name): (u64, u32, &[u8]),
         next: u64,
         plus: Option<&Attributes>,
-        room: usize,
+        max_size: usize,
     ) -> bool {
         let length = if plus.is_some() { 128 + 24 } else { 24 } + name.len();
-        if self.length() + length.next_multiple_of(8) > room {
+        if self.length() + length.next_multiple_of(8) > max_size {
             return false;
         }
         if let Some(attributes) = plus {
@@ -314,10 +314,10 @@ mod tests {
         assert_eq!(length(&|answer| answer.attributes(&Attributes::default())), 104);
         assert_eq!(length(&|answer| answer.entry(None)), 128);
         assert_eq!(length(&|answer| answer.file_system(1, 1)), 80);
-        assert_eq!(length(&|answer| assert!(answer.name((1, 0, b"a"), 1, None, 32))), 32);
-        assert_eq!(length(&|answer| assert!(!answer.name((1, 0, b"abcdefghi"), 1, None, 32))), 0);
+        assert_eq!(length(&|answer| assert!(answer.dirent((1, 0, b"a"), 1, None, 32))), 32);
+        assert_eq!(length(&|answer| assert!(!answer.dirent((1, 0, b"abcdefghi"), 1, None, 32))), 0);
         assert_eq!(
-            length(&|answer| assert!(answer.name(
+            length(&|answer| assert!(answer.dirent(
                 (1, 0, b"a"),
                 1,
                 Some(&Attributes::default()),

@@ -185,7 +185,13 @@ impl<'a, 'c, 'u> Server<'a, 'c, 'u> {
     }
 
     /// Adds the entries of the directory `number`, beginning with `.` and `..`.
-    fn names(&self, number: usize, (skip, room): (u64, usize), plus: bool, answer: &mut Answer) {
+    fn names(
+        &self,
+        number: usize,
+        (skip, max_size): (u64, usize),
+        plus: bool,
+        answer: &mut Answer,
+    ) {
         let dots = [(number, "."), (self.tree.parent(number), "..")];
         let children = self.tree.children(number).iter();
         let all = dots.into_iter().chain(children.map(|child| (*child, self.tree.name(*child))));
@@ -195,7 +201,7 @@ impl<'a, 'c, 'u> Server<'a, 'c, 'u> {
             // The kernel does not cache `.` and `..`.
             let known = if next > 2 { attributes } else { Attributes::default() };
             let of = (attributes.node, attributes.mode, name.as_bytes());
-            if !answer.name(of, next, plus.then_some(&known), room) {
+            if !answer.dirent(of, next, plus.then_some(&known), max_size) {
                 break;
             }
         }
@@ -238,7 +244,7 @@ impl<'a, 'c, 'u> Server<'a, 'c, 'u> {
         let mut answer = Answer::to(read.unique);
         let done = match found {
             _ if read.length == 0 => Ok(()),
-            Availability::Here => answer.filled(read.length as usize, |bytes| {
+            Availability::Here => answer.fill(read.length as usize, |bytes| {
                 let mut files = lock(&self.files);
                 let file = files.open(read.entry, path)?;
                 let count = file.read_at(bytes, read.offset);

@@ -45,7 +45,7 @@ fn time_left(end: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(too_slow()) } else { Ok(left.min(env::timeout())) }
 }
 
-/// Retries on `EINTR` (SIGCONT after SIGSTOP causes it), and tells an idle server from a slow one.
+/// Retries on `EINTR` (SIGCONT after SIGSTOP causes it), and distinguishes an idle server from a slow one.
 fn with_deadline(
     end: Instant,
     mut act: impl FnMut(Duration) -> io::Result<usize>,

@@ -238,7 +238,7 @@ pub(super) fn send(
     Ok(Response::new((body, head), connection, target.clone(), asked_at))
 }
 
-/// "Request Timeout": the server gave up an idle connection just when a request was sent.
+/// "Request Timeout": the server closed an idle connection just when a request was sent.
 const REQUEST_TIMEOUT: u16 = 408;
 
 fn answer(

@@ -103,7 +103,7 @@ pub(crate) fn explain_io(error: &io::Error) -> String {
                 .into()
         }
         _ => match certificate(error) {
-            // It says which names the certificate has.
+            // The message has the names of the certificate.
             None
             | Some(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

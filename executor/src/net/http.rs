@@ -1,4 +1,4 @@
-//! GET over https, with limits on redirects, retries and time.
+//! HTTP GET, with limits on redirects, retries and time.
 
 use super::address::Address;
 pub(crate) use super::exchange::Response;

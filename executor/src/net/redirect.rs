@@ -45,7 +45,7 @@ pub(super) fn get(url: &Address, wanted: &Wanted<'_>) -> Result<Response, Failur
             Ok(response) => response.discard(),
             Err(_) => {}
         }
-        forget(url);
+        evict(url);
     }
     let mut target = prefetched(url).unwrap_or_else(|| url.clone());
     for count in 0..=MAX_REDIRECTS {
@@ -133,7 +133,7 @@ fn remember(url: &Address, target: &Address) {
     targets.push((url.clone(), target.clone()));
 }
 
-fn forget(url: &Address) {
+fn evict(url: &Address) {
     lock(&TARGETS).retain(|(first, _)| first != url);
 }
 

@@ -57,7 +57,7 @@ pub(super) fn is_ca_as_server(reason: &CertificateError) -> bool {
 }
 
 /// Verifies servers by WebPKI, and also accepts a server whose certificate is itself one of the trusted
-/// roots, as private servers with a self-signed certificate have it: who holds the root's key could sign
+/// roots, as private servers with a self-signed certificate have it: the holder of the root's key could sign
 /// any other. Its validity period is not checked: it is trusted until it is removed.
 #[derive(Debug)]
 struct Verifier {

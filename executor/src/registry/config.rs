@@ -113,7 +113,7 @@ impl Runtimes {
 /// A parsed file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// Its registries, in the order in which they are asked.
+    /// Its registries, in the order in which they are queried.
     pub registries: Vec<Source>,
     /// Its profiles: lists of options of `run`, under their names.
     pub profiles: Value,

@@ -68,7 +68,7 @@ pub(crate) struct Document {
     content: Content,
     /// When the signature expires, in seconds since 1970.
     expires: u64,
-    /// Whether it is a cached copy, and nobody was asked whether it has changed.
+    /// Whether it is a cached copy that was not revalidated.
     cached: bool,
 }
 

@@ -45,7 +45,7 @@ pub(super) fn list(
     }
     let list = parse(&body).map_err(|reason| format!("{place}: {reason}"))?;
     if list.registry.size != length {
-        // Between two steps of a publication, or of a copy; or written by a program that knows no shards.
+        // Between two steps of a publication, or of a copy; or written by a program without support for shards.
         let size = list.registry.size;
         return Err(format!("{place} is for a document of {size} bytes, but that has {length}"));
     }
@@ -62,7 +62,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<ShardList, String> {
 
 /// The location of the list beside the document at `registry`.
 pub(super) fn place(registry: &Location) -> Option<Location> {
-    registry.of_archive(&ShardList::file(&registry.file_name()?)?).ok()
+    registry.of_archive(&ShardList::list_file(&registry.file_name()?)?).ok()
 }
 
 /// The entries of `name`, which `list` has, from the cache or by a request.

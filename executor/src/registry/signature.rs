@@ -1,4 +1,4 @@
-//! Verifies minisign signatures of `registry.json`.
+//! Verifies minisign signatures of a registry's documents.
 //!
 //! A signature covers the BLAKE2b-512 of the document's exact bytes (algorithm `ED`); the older `Ed`,
 //! which signs the bytes themselves, is refused.

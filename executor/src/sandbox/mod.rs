@@ -16,15 +16,15 @@ use crate::runtime::Runtime;
 use rustix::process;
 use std::{fs::File, io};
 
-pub(crate) use launcher::{apart, signals::wait_for};
 pub use launcher::{
     child::Exit,
     relay::is_in_foreground,
     results::{Found, Given, Results},
 };
+pub(crate) use launcher::{helper, signals::wait_for};
 pub use plan::{
     host::{Cwd, Host},
-    job::{Bind, Device, Ids, Job, Limits, Made, Network, Terminal, Tmpfs, Upload},
+    job::{Bind, CreatedDir, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload},
     plan, served_owner,
     step::{Origin, Step},
 };

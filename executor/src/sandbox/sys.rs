@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper offers: with the allocator, all unsafe code of this program.
+//! System calls without a safe wrapper. The other unsafe code of this program is in `setup/trampoline.rs` and `heap.rs`.
 #![allow(unsafe_code)]
 
 use nix::{
@@ -88,7 +88,7 @@ pub(super) enum Memory {
 /// whose directory is `cgroup`. It runs `child`, on the stack of the caller, and cannot return.
 ///
 /// With [`Memory::Shared`] all that `child` writes is seen here afterwards, but descriptors that it
-/// opens or closes are its own: `child` must leave no owner of one behind in what it borrows.
+/// opens or closes are its own: `child` must not store an `OwnedFd` in borrowed memory.
 ///
 /// # Errors
 /// As clone(2); with a group also `ENOSYS`, `EINVAL` or `E2BIG` before Linux 5.7. Panics if this
@@ -135,7 +135,7 @@ const STACK: usize = 1 << 16;
 /// copy of its descriptors. This process has it as a child that it must reap.
 ///
 /// `child` must neither allocate nor call the C library: locks and `errno` are this process's. The
-/// stack and what `child` owns are given up, as nobody could say when they are free.
+/// stack and what `child` owns are leaked: it is not known when they are unused.
 ///
 /// # Errors
 /// As clone(2).
@@ -235,8 +235,7 @@ pub(super) fn fork_alone(child: &mut dyn FnMut()) -> Result<Pid, Errno> {
     exit_now(0)
 }
 
-/// Whether this process has one thread. One that was joined may still be about to go, and is waited
-/// for, a second at most.
+/// Whether this process has one thread. Waits up to one second for joined threads to exit.
 fn is_alone() -> bool {
     (0..1000).any(|_| {
         // SAFETY: unshare(CLONE_THREAD) changes nothing: it answers EINVAL to a process with other
@@ -289,7 +288,7 @@ pub(super) fn new_network() -> Result<(), io::Errno> {
 pub(super) fn network_namespace(socket: BorrowedFd<'_>) -> Result<OwnedFd, io::Errno> {
     /// `SIOCGSKNS` of linux/sockios.h: takes nothing, and returns a new descriptor.
     struct Namespace;
-    // SAFETY: the request neither reads nor writes memory; what it returns is nobody else's.
+    // SAFETY: the request neither reads nor writes memory; what it returns has no other owner.
     unsafe impl Ioctl for Namespace {
         type Output = OwnedFd;
         const IS_MUTATING: bool = false;
@@ -347,7 +346,7 @@ pub(super) fn close_own(fd: BorrowedFd<'_>) {
 /// # Errors
 /// As fcntl(2): `EBADF` if it is not open.
 pub(super) fn duplicate(fd: libc::c_int) -> Result<OwnedFd, Errno> {
-    // SAFETY: fcntl answers EBADF to a number that is not open. A new descriptor is nobody else's.
+    // SAFETY: fcntl answers EBADF to a number that is not open. A new descriptor has no other owner.
     let new = unsafe { Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)) }?;
     // SAFETY: as just said, and it is open.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
@@ -427,7 +426,7 @@ pub(super) fn default_signal(signal: libc::c_int) {
 /// Blocks the signals of `mask` (bit n-1 for signal n) as well. Returns what was blocked before.
 ///
 /// # Errors
-/// None that can be met.
+/// Never fails with valid arguments.
 pub(super) fn block_signals(mask: u64) -> Result<u64, Errno> {
     change_blocked(libc::SIG_BLOCK, mask)
 }
@@ -435,7 +434,7 @@ pub(super) fn block_signals(mask: u64) -> Result<u64, Errno> {
 /// Blocks the signals of `mask`, and no others.
 ///
 /// # Errors
-/// None that can be met.
+/// Never fails with valid arguments.
 pub(super) fn set_blocked_signals(mask: u64) -> Result<(), Errno> {
     change_blocked(libc::SIG_SETMASK, mask).map(drop)
 }
@@ -458,7 +457,7 @@ pub(super) fn signal_queue(mask: u64) -> Result<OwnedFd, Errno> {
     // SAFETY: the kernel reads one mask of `size` bytes.
     let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, size, flags) };
     let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: a new descriptor is nobody else's.
+    // SAFETY: a new descriptor has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -481,9 +480,8 @@ unsafe extern "C" {
     static READ_ONLY_END: u8;
 }
 
-/// Polls `fds` after it has given the memory back that this program's code and constants occupy: a
-/// launcher only waits. What is needed comes back by itself, from the file: to wait, one or two pages
-/// and what the kernel maps around them.
+/// Releases this program's clean file-backed pages (madvise(2)) before polling; the kernel reads them again on
+/// access. To wait, one or two pages and what the kernel maps around them are needed.
 ///
 /// # Errors
 /// As ppoll(2).

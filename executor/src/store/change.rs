@@ -1,8 +1,8 @@
 //! Atomic publication, replacement and removal of a version.
 
 use super::clean::ASIDE;
-use super::place::Part;
-use super::{Installed, Kept, Receipt, Store, claim, hold};
+use super::directories::Subdirectory;
+use super::{Installed, Kept, Receipt, Store, in_use, unique_name};
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::lock::Lock;
@@ -20,8 +20,8 @@ impl Store {
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
     pub(crate) fn stage(&self, lock: &Lock) -> Result<Staging, Error> {
-        let around = self.part(Part::Staging)?;
-        let name = claim::make(&around, lock.name())?;
+        let around = self.subdirectory(Subdirectory::Staging)?;
+        let name = unique_name::make(&around, lock.name())?;
         match around.enter(&name) {
             Ok(Some(directory)) => Ok(Staging { around, name, directory, kept: false }),
             other => {
@@ -38,7 +38,7 @@ impl Store {
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
     pub(crate) fn downloads(&self) -> Result<Directory, Error> {
-        self.part(Part::Downloads)
+        self.subdirectory(Subdirectory::Downloads)
     }
 
     /// Publishes `prepared` as the runtime of `receipt`. Returns its directory, and whether it is new.
@@ -53,7 +53,8 @@ impl Store {
         receipt: &Receipt,
         (kind, content): (Kept, &[u8]),
     ) -> Result<(PathBuf, bool), Error> {
-        let (own, receipts) = (self.open_or_create_root()?, self.part(Part::Receipts)?);
+        let (own, receipts) =
+            (self.open_or_create_root()?, self.subdirectory(Subdirectory::Receipts)?);
         let name = receipt.name.directory(&receipt.version);
         let target = own.path_of(&name);
         let there = || own.has(&format!("{name}/runtime.yml"));
@@ -100,20 +101,21 @@ impl Store {
         runtime: &Installed,
     ) -> Result<Option<String>, Error> {
         let (own, name) = self.place_in_own_store(runtime)?;
-        let (staging, removed) = (self.part(Part::Staging)?, self.part(Part::Removed)?);
+        let (staging, removed) =
+            (self.subdirectory(Subdirectory::Staging)?, self.subdirectory(Subdirectory::Removed)?);
         prepared.sync()?;
         let failed = || Error::file::<Errno>("replace", &runtime.path);
         let exchange = || prepared.around().exchange(prepared.name(), own, name);
         let aside = match exchange() {
             Err(Errno::INVAL | Errno::NOSYS) => {
-                let claimed = claim::make(&staging, name)?;
+                let claimed = unique_name::make(&staging, name)?;
                 let aside = format!("{claimed}/{ASIDE}");
                 let replaced = own
                     .rename(name, &staging, &aside)
                     .and_then(|()| prepared.around().rename(prepared.name(), own, name));
                 replaced.map_err(failed())?;
                 own.sync()?;
-                let aside = claim::remove(&staging, &aside, &removed, name);
+                let aside = unique_name::remove(&staging, &aside, &removed, name);
                 let aside = aside.map_err(failed())?;
                 // Empty; if it cannot be removed, a later cleanup does.
                 _ = staging.remove_tree(&claimed);
@@ -122,7 +124,7 @@ impl Store {
             done => {
                 done.map_err(failed())?;
                 let moved = || {
-                    claim::remove(prepared.around(), prepared.name(), &removed, name)
+                    unique_name::remove(prepared.around(), prepared.name(), &removed, name)
                         .map_err(failed())
                 };
                 own.sync().and_then(|()| moved()).inspect_err(|_| {
@@ -143,8 +145,9 @@ impl Store {
     pub(crate) fn remove(&self, runtime: &Installed) -> Result<Option<String>, Error> {
         let (own, name) = self.place_in_own_store(runtime)?;
         let _lock = Lock::wait(&self.open_or_create_work()?, name, self.lock_timeout)?;
-        let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
-        let aside = match claim::remove(own, name, &removed, name) {
+        let (removed, receipts) =
+            (self.subdirectory(Subdirectory::Removed)?, self.subdirectory(Subdirectory::Receipts)?);
+        let aside = match unique_name::remove(own, name, &removed, name) {
             // EXDEV for a directory of an overlay's lower layer: a container image that contains runtimes.
             Err(Errno::XDEV) => {
                 self.remove_in_place(own, name)?;
@@ -190,7 +193,7 @@ impl Store {
 
     /// Deletes the runtime `name` in `removed`, unless processes use it, which are returned.
     fn discard(&self, removed: &Directory, name: &str) -> Result<Option<String>, Error> {
-        match hold::users(removed, name, hold::Named::Uniquely, self.kept) {
+        match in_use::users(removed, name, in_use::Named::Uniquely, self.kept) {
             None => removed.remove_tree(name).map(|()| None),
             users => Ok(users),
         }
@@ -202,7 +205,7 @@ impl Store {
         let Some(directory) = own.enter(name)? else { return Ok(()) };
         let failed = || Error::file::<Errno>("remove", own.path_of(name));
         directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
-        match hold::users(own, name, hold::Named::InPlace, self.kept) {
+        match in_use::users(own, name, in_use::Named::InPlace, self.kept) {
             None => own.remove_tree(name),
             Some(holders) => {
                 directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;

@@ -1,7 +1,7 @@
 //! Removes what killed processes left in the store.
 
-use super::place::Part;
-use super::{Store, claim, hold, interrupted};
+use super::directories::Subdirectory;
+use super::{Store, in_use, interrupted, unique_name};
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::lock::Lock;
@@ -22,8 +22,8 @@ impl Store {
         let (Some(own), Some(work)) = (self.open_root()?, self.open_own_work()?) else {
             return Ok(());
         };
-        let open = |part| work.open_part(part);
-        let [downloads, staging, interrupted, removed, receipts] = Part::ALL.map(open);
+        let open = |part| work.open_subdirectory(part);
+        let [downloads, staging, interrupted, removed, receipts] = Subdirectory::ALL.map(open);
         let (downloads, staging, interrupted) = (downloads?, staging?, interrupted?);
         let (removed, receipts) = (removed?, receipts?);
         if let Some(downloads) = downloads {
@@ -39,7 +39,7 @@ impl Store {
             clean_receipts(own, &work, staging.as_ref(), &receipts)?;
         }
         if let Some(removed) = removed {
-            hold::delete_unused(&removed, self.kept);
+            in_use::delete_unused(&removed, self.kept);
         }
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Store {
             return Ok(());
         }
         let Some(work) = self.open_own_work()? else { return Ok(()) };
-        match work.open_part(Part::Staging)? {
+        match work.open_subdirectory(Subdirectory::Staging)? {
             Some(staging) if !names(&staging).is_empty() => self.clean(),
             _ => Ok(()),
         }
@@ -89,9 +89,9 @@ fn clean_interrupted(
 /// Removes stale staging directories, or sets them aside for the next installation to resume.
 fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Result<(), Error> {
     for name in names(staging) {
-        let version = claim::version(&name);
+        let version = unique_name::version(&name);
         let Some(lock) = free(work, version)? else { continue };
-        if claim::is_stale(staging, &name, &lock) {
+        if unique_name::is_stale(staging, &name, &lock) {
             // The old runtime of a replacement that was killed before the new one was renamed.
             if let Ok(Some(left)) = staging.enter(&name) {
                 _ = left.rename_new(ASIDE, own, version);
@@ -122,7 +122,7 @@ fn clean_receipts(
         let Some(_lock) = free(work, version)? else { continue };
         // Without shared locks, another machine may be about to rename it into place.
         let coming = staging.map(names).unwrap_or_default();
-        if coming.iter().any(|name| claim::version(name) == version) || whole(version) {
+        if coming.iter().any(|name| unique_name::version(name) == version) || whole(version) {
             continue;
         }
         _ = own.remove_tree(version);

@@ -39,7 +39,7 @@ fn spec(digest: Checksum) -> Spec {
 /// As [`Image::unpack`]; [`Error::Busy`], [`Error::Untrusted`], [`Error::Full`]. The store is then unchanged.
 pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<Spec, Error> {
     let spec = spec(image.digest);
-    let said = image.settings.not_carried_over().unwrap_or_default();
+    let ignored = image.settings.not_carried_over().unwrap_or_default();
     if store.find(&spec)?.is_some() {
         return Ok(spec);
     }
@@ -82,8 +82,8 @@ pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<S
         .publish(&prepared, &receipt, (Kept::Files, &listing))
         .map_err(|error| store.explain(error, needed))?;
     ui.note(&format!("unpacked {} ({})", image.name, size(needed)));
-    if !said.is_empty() {
-        ui.note(&format!("ignored, since a job has its own command and options: {said}"));
+    if !ignored.is_empty() {
+        ui.note(&format!("ignored, since a job has its own command and options: {ignored}"));
     }
     if matches!(tree.enter("work"), Ok(Some(it)) if it.names().is_ok_and(|it| !it.is_empty())) {
         ui.note("its /work is ignored: every job has its own");

@@ -130,7 +130,7 @@ pub(super) fn place(
     }
     let done = store.publish(&prepared, receipt, (kind, &kept));
     let done = done.map_err(|error| store.explain(error, needed))?;
-    store.forget_interrupted(&receipt.name.directory(&receipt.version))?;
+    store.remove_interrupted(&receipt.name.directory(&receipt.version))?;
     Ok(done)
 }
 

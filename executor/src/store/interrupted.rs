@@ -4,8 +4,8 @@
 //! `NAME-VERSION/` the files that had been written. Each file is hashed before it is used: it may be
 //! incomplete, and after a power loss its content may be missing.
 
-use super::place::Part;
-use super::{Staging, Store, claim};
+use super::directories::Subdirectory;
+use super::{Staging, Store, unique_name};
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use rustix::fd::{AsFd, OwnedFd};
@@ -35,7 +35,7 @@ impl Store {
         index: &[u8],
     ) -> Result<Option<OwnedFd>, Error> {
         let Some(work) = self.open_own_work()? else { return Ok(None) };
-        let Some(all) = work.open_part(Part::Interrupted)? else { return Ok(None) };
+        let Some(all) = work.open_subdirectory(Subdirectory::Interrupted)? else { return Ok(None) };
         let Ok(Some(left)) = all.enter(version) else { return Ok(None) };
         let same = left.read(MARK).is_ok_and(|mark| mark == index);
         let tree = if same { left.enter(version).ok().flatten() } else { None };
@@ -58,9 +58,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub(crate) fn forget_interrupted(&self, version: &str) -> Result<(), Error> {
+    pub(crate) fn remove_interrupted(&self, version: &str) -> Result<(), Error> {
         let Some(work) = self.open_own_work()? else { return Ok(()) };
-        if let Some(all) = work.open_part(Part::Interrupted)? {
+        if let Some(all) = work.open_subdirectory(Subdirectory::Interrupted)? {
             // Best effort: a later command tries again.
             _ = all.remove_tree(version);
         }
@@ -70,12 +70,12 @@ impl Store {
 
 /// Moves the stale directory `name` of `staging` to `interrupted`; returns whether it can be resumed.
 pub(super) fn set_aside(work: &Directory, staging: &Directory, name: &str) -> bool {
-    let version = claim::version(name);
+    let version = unique_name::version(name);
     let marked = |left: &Directory| left.has(MARK) && left.has(version);
     if !staging.enter(name).is_ok_and(|left| left.as_ref().is_some_and(marked)) {
         return false;
     }
-    let Ok(all) = Part::Interrupted.open_or_create(work) else { return false };
+    let Ok(all) = Subdirectory::Interrupted.open_or_create(work) else { return false };
     // Replaces an earlier one: this one contains its files, or has another index.
     _ = all.remove_tree(version);
     staging.rename_new(name, &all, version).is_ok()

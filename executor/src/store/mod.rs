@@ -10,10 +10,10 @@
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
 //! STORE/python-3.11/1.0.0/                  the same where Joblet has installed it; never changed
 //! STORE/.joblet/lock                        see `fs/lock.rs`: one process at a time works on a version
-//! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  being prepared; see `claim`
-//! STORE/.joblet/staging/…/.joblet-progress  what is written, for jobs that use it meanwhile; see `joined`
+//! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  being prepared; see `unique_name`
+//! STORE/.joblet/staging/…/.joblet-progress  what is written, for jobs that use it meanwhile; see `shared_installation`
 //! STORE/.joblet/interrupted/python-3.11-1.0.0/  preparation interrupted, to be resumed; see `interrupted`
-//! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  removed, still used by jobs; see `hold`
+//! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  removed, still used by jobs; see `in_use`
 //! STORE/.joblet/downloads/SHA256…           a partial download; see `net/transfer/download.rs`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json    its origin; see `receipt`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.index   the index of its archive, as fetched; or, without one:
@@ -25,34 +25,34 @@ use crate::fs::directory::Directory;
 use crate::fs::free_space::free;
 use crate::fs::kind;
 use crate::fs::lock::Lock;
+use directories::Subdirectory;
 use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted, nearest};
-use place::Part;
 use rustix::fd::OwnedFd;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-mod begun;
 mod change;
-mod claim;
 mod clean;
 mod dedup;
+mod directories;
 pub(crate) mod file_list;
-mod hold;
 pub(crate) mod image;
+mod in_progress;
+mod in_use;
 pub(crate) mod install;
 mod installed;
 mod interrupted;
-mod joined;
-mod place;
 mod receipt;
+mod shared_installation;
 mod single_top_dir;
+mod unique_name;
 mod usage;
 
-pub(crate) use begun::{Begun, Instead, TakeOver};
 pub(crate) use change::{Prepared, Staging};
-pub(crate) use hold::hold;
+pub(crate) use in_progress::{InProgress, Instead, TakeOver};
+pub(crate) use in_use::hold;
 pub(crate) use installed::Installed;
 pub(crate) use receipt::{Kept, Receipt};
 pub(crate) use usage::Usage;
@@ -89,7 +89,7 @@ impl Store {
                 read_only.push((other, OnceLock::new()));
             }
         }
-        let (kept, opened) = (hold::KEPT_FOR, OnceLock::new());
+        let (kept, opened) = (in_use::KEPT_FOR, OnceLock::new());
         Self { root, others: read_only, lock_timeout, arch, kept, opened }
     }
 
@@ -126,7 +126,8 @@ impl Store {
         &self.root
     }
 
-    /// Every runtime of all directories, sorted by name and version, the store's own first.
+    /// The runtimes of all directories, sorted by name and version; of equal ones only that of the first directory, the
+    /// store's own before the others.
     ///
     /// # Errors
     /// When a directory that exists cannot be read.
@@ -141,7 +142,7 @@ impl Store {
         };
         let mut all = scan(self.open_root()?)?;
         for other in &self.others {
-            for runtime in scan(place::opened(&other.1, &other.0)?)? {
+            for runtime in scan(directories::opened(&other.1, &other.0)?)? {
                 let same = |own: &Installed| {
                     (&own.name, &own.version) == (&runtime.name, &runtime.version)
                 };
@@ -270,7 +271,7 @@ impl Store {
     fn read_receipt_file(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
         let (around, name) = self.directory_of(runtime).ok()??;
         let name = name.to_str().filter(|name| !name.contains('/'))?;
-        let receipts = place::open_trusted_work(around).ok()??.enter("receipts").ok()??;
+        let receipts = directories::open_trusted_work(around).ok()??.enter("receipts").ok()??;
         receipts.read(&format!("{name}.{kind}")).ok()
     }
 
@@ -279,7 +280,7 @@ impl Store {
     /// # Errors
     /// [`Error::Full`], [`Error::File`] when the store cannot be made.
     pub(crate) fn require_space(&self, needed: u64) -> Result<(), Error> {
-        let free = free(&self.part(Part::Staging)?)?;
+        let free = free(&self.subdirectory(Subdirectory::Staging)?)?;
         if free < needed {
             return Err(Error::Full { path: self.root.clone(), needed, free });
         }

@@ -1,7 +1,7 @@
 //! Finds the runtime's directory in an unpacked archive.
 
 use super::interrupted::MARK;
-use super::joined::PROGRESS;
+use super::shared_installation::PROGRESS;
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::store::{Prepared, Staging};

@@ -1,4 +1,4 @@
-//! Hand-made layers of images, with the resulting tree or the rule that refuses them: one table for
+//! Synthetic layers of images, with the resulting tree or the rule that refuses them: one table for
 //! both programs, whose trees are on disk and in memory.
 
 use super::tar::{ATTRIBUTES, Tar};
@@ -23,7 +23,7 @@ fn below() -> Tar {
         .symlink("lib", "usr/lib")
         .file("usr/lib/so", "so")
         .file("file", "old")
-        .hard_link("twin", "file")
+        .hard_link("linked", "file")
 }
 
 fn made(id: &'static str, above: Tar, want: &'static str) -> Case {
@@ -42,8 +42,8 @@ pub(crate) fn joined() -> Vec<Case> {
     let many = (0..30).map(|number| new().file("n", &format!("{number}")).file("d/x", "x"));
     let mut cases = vec![
         // Files, links and directories that replace each other.
-        made("SEC-G02", new().file("file", "new"), "file new, twin old"),
-        made("SEC-G02", new().symlink("file", "d"), "file -> d, twin old"),
+        made("SEC-G02", new().file("file", "new"), "file new, linked old"),
+        made("SEC-G02", new().symlink("file", "d"), "file -> d, linked old"),
         made("SEC-G02", new().directory("file/").file("file/in", "i"), "file /, file/in i"),
         made("SEC-G02", new().file("d", "flat"), "d flat, !d/one"),
         made(
@@ -93,16 +93,16 @@ pub(crate) fn joined() -> Vec<Case> {
             "d/new n, !d/one, !d/sub",
         ),
         // A hard link to a file of a lower layer.
-        made("SEC-G05", new().hard_link("third", "twin"), "third old"),
+        made("SEC-G05", new().hard_link("third", "linked"), "third old"),
         made(
             "SEC-G05",
-            new().file("file", "new").hard_link("third", "twin"),
+            new().file("file", "new").hard_link("third", "linked"),
             "third old, file new",
         ),
         made(
             "SEC-G05",
             new().hard_link("third", "file").file(".wh.file", ""),
-            "third old, !file, twin old",
+            "third old, !file, linked old",
         ),
         // A job has its own device nodes.
         made("SEC-G06", new().raw(b'3', b"dev/null", b"", 0o666, b""), "!dev/null"),
@@ -206,7 +206,7 @@ pub(crate) fn hostile() -> Vec<Case> {
     .collect();
     let over = |id, above, rule| Case { id, layers: vec![below(), above], want: Err(rule) };
     cases.extend([
-        // Engines differ: the link is followed, or replaced by a directory.
+        // Container engines differ: the link is followed, or replaced by a directory.
         over("SEC-G03", new().file("lib/.wh.so", ""), link),
         over("SEC-G03", new().file("file/.wh.x", ""), link),
         over("SEC-G04", new().file("lib/.wh..wh..opq", ""), link),

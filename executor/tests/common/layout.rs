@@ -1,4 +1,4 @@
-//! Hand-made images: OCI layouts and archives of `docker save`, valid and invalid.
+//! Synthetic images: OCI layouts and archives of `docker save`, valid and invalid.
 
 use super::tar::Tar;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Hand-made tar streams, valid and invalid.
+//! Synthetic tar streams, valid and invalid.
 
 use ::tar::Header;
 use std::{

@@ -32,8 +32,8 @@ impl Emulator {
     /// The missing requirement.
     pub(crate) fn find(arch: Arch) -> Result<Self, String> {
         let name = format!("qemu-{}", machine(arch));
-        let told = fs::read_to_string(Path::new(BINFMT).join(&name)).unwrap_or_default();
-        if is_in_force(&told) {
+        let registered = fs::read_to_string(Path::new(BINFMT).join(&name)).unwrap_or_default();
+        if is_in_force(&registered) {
             return Ok(Self { rule: None });
         }
         let program = find(&name, &env::path())
@@ -44,9 +44,9 @@ impl Emulator {
         if output.status.success() {
             return Ok(emulator);
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().next().unwrap_or_default();
-        Err(format!("needs {name} in binfmt_misc, or Linux 6.7 with user namespaces ({said})"))
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = stderr.lines().next().unwrap_or_default();
+        Err(format!("needs {name} in binfmt_misc, or Linux 6.7 with user namespaces ({stderr})"))
     }
 
     /// A command that executes `program` where programs of the other architecture can run.
@@ -102,13 +102,13 @@ mod tests {
             rule(Arch::Arm64, Path::new("/usr/bin/qemu-aarch64-static")),
             r":qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:PF"
         );
-        for (told, want) in [
+        for (text, want) in [
             ("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: POCF\noffset 0\n", true),
             ("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OC\noffset 0\n", false),
             ("disabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: F\noffset 0\n", false),
             ("", false),
         ] {
-            assert_eq!(is_in_force(told), want, "{told}");
+            assert_eq!(is_in_force(text), want, "{text}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// A registry contains only the time of its newest version, which is used for all. Every version is checked before the
 /// first record is written.
 pub(crate) fn adopt(options: &args::Adopt) -> Result<String, Error> {
-    let file = &document::file(&options.registry);
+    let file = &document::path_of(&options.registry);
     let registry: Registry = serde_json::from_slice(&paths::read(file)?)
         .map_err(|error| Error::config(file, format!("is not a registry: {error}")))?;
     if let Some(refused) = registry.refused.first() {

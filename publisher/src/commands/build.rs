@@ -51,9 +51,9 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
     // A failure does not stop the others.
     for source in sources(&options.sources, &options.selection)? {
         match build_source(&source, &builder, options, &offered, note) {
-            Ok((more, said)) => {
+            Ok((more, reported)) => {
                 built.extend(more);
-                warnings.extend(said);
+                warnings.extend(reported);
             }
             Err(error) => failed.push((format!("{}@{}", source.name, source.version), error)),
         }
@@ -176,7 +176,7 @@ fn build_source(
     Ok((all.into_iter().map(built).collect(), warnings))
 }
 
-/// A warning if nobody has described the runtime.
+/// A warning if the description is still that of the template.
 ///
 /// # Errors
 /// [`Error::Config`] if it is to be released.

@@ -2,7 +2,7 @@
 
 use super::{arches, cache, sources};
 use crate::error::Error;
-use crate::inputs::cache::Store;
+use crate::inputs::cache::InputCache;
 use crate::inputs::images::Image;
 use crate::inputs::locations::Places;
 use crate::inputs::uv;
@@ -17,7 +17,7 @@ use std::path::Path;
 pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     let places = Places::new(options.mirror.as_deref())?;
     let cache = cache(options.cache.as_deref())?;
-    let store = Store { cache: &cache, places: Some(&places), timestamp: "", note };
+    let store = InputCache { cache: &cache, places: Some(&places), timestamp: "", note };
     let mut report = String::new();
     for source in sources(&options.sources, &options.selection)? {
         let path = lock::path(&options.sources, &source.name);
@@ -50,7 +50,7 @@ fn resolve(
     source: &Source,
     sources: &Path,
     arch: Arch,
-    store: &Store,
+    store: &InputCache,
 ) -> Result<Vec<Input>, Error> {
     let Some(places) = store.places else { return Ok(Vec::new()) };
     let mut inputs = packages(source, arch, places)?;
@@ -60,8 +60,8 @@ fn resolve(
             let hint = "the path has a different image; put its digest into the manifest to use it";
             return Err(Error::checksum(place.to_owned(), expected, found.digest, hint));
         }
-        if let Some(said) = found.config.config.as_ref().and_then(Settings::not_carried_over) {
-            (store.note)(&format!("lock {}: {arch}: not of a runtime: {said}", source.name));
+        if let Some(ignored) = found.config.config.as_ref().and_then(Settings::not_carried_over) {
+            (store.note)(&format!("lock {}: {arch}: not of a runtime: {ignored}", source.name));
         }
         inputs.extend(found.add_to_cache(store.cache)?);
     }

@@ -3,7 +3,7 @@
 use crate::check::qemu::Emulator;
 use crate::env::cores;
 use crate::error::Error;
-use crate::inputs::cache::{self, Store};
+use crate::inputs::cache::{self, InputCache};
 use crate::inputs::locations::Places;
 use crate::lock::{Input, Kind};
 use crate::record::components::{self, Component};
@@ -259,7 +259,7 @@ impl<'w> Builder<'w> {
         let cache = super::cache(self.making.cache.as_deref())?;
         let places = Places::new(self.making.mirror.as_deref())?;
         let places = (!self.making.offline).then_some(&places);
-        Store { cache: &cache, places, timestamp, note }.files(inputs)
+        InputCache { cache: &cache, places, timestamp, note }.files(inputs)
     }
 }
 

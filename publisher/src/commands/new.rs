@@ -71,8 +71,8 @@ fn of_image(
     if let (true, Some(error)) = (arches.is_empty(), missing) {
         return Err(error);
     }
-    if let Some(said) = settings.not_carried_over() {
-        notes.push(format!("{name}: not of a runtime: {said}"));
+    if let Some(ignored) = settings.not_carried_over() {
+        notes.push(format!("{name}: not of a runtime: {ignored}"));
     }
     let text = manifest(name, &relative(&path, place)?, &arches, &digests, &dropped, &settings);
     source::parse(&text)

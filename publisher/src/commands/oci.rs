@@ -49,8 +49,8 @@ pub(crate) fn oci(options: &args::Oci, note: Note) -> Result<String, Error> {
         layout.write_directory(&options.out)?;
         format!("skopeo copy --all oci:{out}:{tag} docker://REGISTRY/{tag}")
     };
-    let carried = "an engine makes the root writable and starts as root unless it is told otherwise \
-                   (--read-only, --user); everybody may write in /work and /tmp";
+    let carried = "a container engine makes the root writable and starts as root unless options change that \
+                   (--read-only, --user); all users may write in /work and /tmp";
     Ok(format!("{out}\n  {}\n{report}note: {carried}\nnext: {next}\n", named.digest))
 }
 

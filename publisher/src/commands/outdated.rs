@@ -6,7 +6,7 @@ use crate::{
     env,
     error::{Error, Note, shown},
     fs::paths,
-    inputs::{cache::Store, locations::Places},
+    inputs::{cache::InputCache, locations::Places},
     lock::{self, Input, Lock},
     record::{
         self, files,
@@ -233,7 +233,7 @@ impl<'n> Resolver<'n> {
             if let Some(read) = self.read.get(&key) {
                 return Ok(read.clone());
             }
-            let store = Store {
+            let store = InputCache {
                 cache: &self.cache,
                 places: Some(&self.places),
                 timestamp: "",

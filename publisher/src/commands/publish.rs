@@ -18,7 +18,7 @@ use std::{
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = document::make(&record::read_all(&options.records)?);
     let signer = Signer::open(&options.signing)?;
-    let out = &document::file(&options.out);
+    let out = &document::path_of(&options.out);
     let root = parent(out);
     let Text { text, differs } = allowed(&registry, &options.records, out, signer.as_ref())?;
     in_shards(root, out, &text, &registry, signer.as_ref())?;
@@ -73,7 +73,7 @@ fn in_shards(
     signer: Option<&Signer>,
 ) -> Result<(), Error> {
     if signer.is_none() && signer::signature_of(out).symlink_metadata().is_ok() {
-        // The same document, and nobody to sign a list of it.
+        // The same document, and no signer for a list of it.
         return Ok(());
     }
     if let Some(list) = shards::write(root, out, text, &registry.updated_at)?

@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
-    let file = &document::file(&options.registry);
+    let file = &document::path_of(&options.registry);
     let document = paths::read(file)?;
     if serde_json::from_slice::<Freshness>(&document).is_err() {
         serde_json::from_slice::<Registry>(&document).map_err(|error| {
@@ -52,7 +52,7 @@ fn list_of(file: &Path, document: &[u8]) -> Result<Option<(PathBuf, Vec<u8>)>, E
     Ok(Some((place, bytes)))
 }
 
-/// Signs `document`, which is `file`, and returns the line that says so.
+/// Signs `document`, which is `file`, and returns the line that reports it.
 fn add_signature(
     file: &Path,
     document: &[u8],

@@ -12,7 +12,7 @@ pub fn is_drawn_on() -> bool {
     stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Whether stdout is a terminal, which somebody reads.
+/// Whether stdout is a terminal.
 pub fn is_read() -> bool {
     stdout().is_terminal()
 }
@@ -35,12 +35,12 @@ pub fn readable<'t>(text: &'t str, to: &impl IsTerminal) -> Cow<'t, str> {
 /// The beginning of a line that fits: one that does not would leave a line at each redraw.
 pub fn fitting(line: &str, columns: usize) -> String {
     // In the last column some terminals begin a new line.
-    let room = columns.saturating_sub(1);
-    if line.chars().count() <= room {
+    let width = columns.saturating_sub(1);
+    if line.chars().count() <= width {
         return line.to_owned();
     }
-    let mut text: String = line.chars().take(room.saturating_sub(1)).collect();
-    text.extend((room > 0).then_some('…'));
+    let mut text: String = line.chars().take(width.saturating_sub(1)).collect();
+    text.extend((width > 0).then_some('…'));
     text
 }
 

@@ -1,4 +1,4 @@
-//! Why `joblet-publish` gave up.
+//! Errors of `joblet-publish`.
 //!
 //! In: what failed, on which object; untrusted text. Out: one message, its class and exit status; text that
 //! is safe to print.
@@ -14,7 +14,7 @@ use std::{io, path::PathBuf};
 /// Reports progress to the user, on standard error.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
-/// Why `joblet-publish` gave up. Each variant names the step and the object it failed on.
+/// An error of `joblet-publish`. Each variant names the step and the object it failed on.
 ///
 /// Messages are lower case without a full stop: what, which object; what to do.
 #[derive(Debug, thiserror::Error)]

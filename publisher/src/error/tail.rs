@@ -34,13 +34,13 @@ const SHOWN: usize = 20;
 pub(crate) fn run(command: &mut Command) -> io::Result<(ExitStatus, String)> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (said, complained) = thread::scope(|scope| {
-        let said = scope.spawn(|| stdout.map(read_end).unwrap_or_default());
-        let complained = stderr.map(read_end).unwrap_or_default();
-        (said.join().unwrap_or_default(), complained)
+    let (stdout, stderr) = thread::scope(|scope| {
+        let stdout = scope.spawn(|| stdout.map(read_end).unwrap_or_default());
+        let stderr = stderr.map(read_end).unwrap_or_default();
+        (stdout.join().unwrap_or_default(), stderr)
     });
     let status = child.wait()?;
-    let text = [said, complained].concat();
+    let text = [stdout, stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     Ok((status, lines[lines.len().saturating_sub(SHOWN)..].join("\n  ")))

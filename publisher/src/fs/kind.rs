@@ -21,13 +21,13 @@ pub(super) fn is_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), Err
 }
 
 /// What is wrong with a file of this `kind` in the place of what is `wanted`, and what to do. A directory may hold
-/// more than the user thinks of: nobody is told to remove it.
+/// more than the user thinks of: no message advises to remove it.
 pub(super) fn unwanted(kind: FileType, wanted: &str) -> String {
-    let cure = match kind {
+    let remedy = match kind {
         FileType::Directory => "name a file in it, or move it away",
         _ => "remove it",
     };
-    format!("is {}, not {wanted}; {cure}", kind_name(kind))
+    format!("is {}, not {wanted}; {remedy}", kind_name(kind))
 }
 
 pub(super) fn kind_name(kind: FileType) -> &'static str {

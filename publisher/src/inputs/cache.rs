@@ -29,7 +29,7 @@ use std::{
 const PARALLEL: usize = 8;
 
 /// The cache, and the addresses to fetch from.
-pub(crate) struct Store<'s> {
+pub(crate) struct InputCache<'s> {
     /// The cache's directory.
     pub cache: &'s Path,
     /// Where missing inputs are fetched; `None` for offline use.
@@ -40,7 +40,7 @@ pub(crate) struct Store<'s> {
     pub note: &'s (dyn Fn(&str) + Sync),
 }
 
-impl Store<'_> {
+impl InputCache<'_> {
     /// The cached files of `inputs`, in their order; missing ones are fetched.
     ///
     /// # Errors
@@ -238,7 +238,7 @@ mod tests {
         places: Option<&Places>,
         inputs: &[Input],
     ) -> Result<Vec<PathBuf>, Error> {
-        Store { cache, places, timestamp: "2026-01-31T12:00:00Z", note: &|_| {} }.files(inputs)
+        InputCache { cache, places, timestamp: "2026-01-31T12:00:00Z", note: &|_| {} }.files(inputs)
     }
 
     #[test]

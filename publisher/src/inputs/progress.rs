@@ -154,13 +154,13 @@ mod tests {
 
     #[test]
     fn unknown_sizes_are_not_estimated() {
-        let said = Mutex::new(Vec::new());
-        let note = |text: &str| said.lock().unwrap().push(text.to_owned());
+        let notes = Mutex::new(Vec::new());
+        let note = |text: &str| notes.lock().unwrap().push(text.to_owned());
         let progress = Progress::new(&[input("a", None), input("b", Some(1))], &note);
         progress.received(0, 5);
         progress.received(0, 5); // at once after the first: not reported
         progress.done(0);
         let want = ["fetching 0 of 2 inputs, waiting for a", "fetching 1 of 2 inputs"];
-        assert_eq!(*said.lock().unwrap(), want);
+        assert_eq!(*notes.lock().unwrap(), want);
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 /// Assumed ratio of unpacked to packed size: xz compresses programs to a quarter, gzip to a third.
 const UNPACKED: u64 = 3;
 
-/// The space for a build of `inputs`. `cached` tells which are in the cache.
+/// The space for a build of `inputs`. `cached` returns whether one is in the cache.
 pub(crate) fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Space {
     let size = |input: &Input| input.size.unwrap_or_default();
     let all: u64 = inputs.iter().map(size).sum();

@@ -129,13 +129,13 @@ mod tests {
     fn serve(answer: String) -> (String, mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let (tell, heads) = mpsc::channel();
+        let (sender, heads) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let lines = BufReader::new(&stream).lines().map_while(Result::ok);
                 let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-                _ = tell.send(head.join("\n"));
+                _ = sender.send(head.join("\n"));
                 _ = stream.write_all(answer.as_bytes());
             }
         });

@@ -1,4 +1,4 @@
-//! The order in which members are fetched, in the header of an index: out of what a manifest's checks read.
+//! The read order of members in the header of an index, made of what a manifest's checks read.
 
 use super::index_path;
 use crate::{error::Error, fs::paths, source::reads::Read};
@@ -9,7 +9,7 @@ use joblet_format::{
 };
 use std::{collections::HashMap, io::Read as _, ops::Range, path::Path};
 
-/// Puts what is `read` into the index of `archive`, instead of what it has of it, and describes the index.
+/// Replaces the read order in the index of `archive` by that of `read`. Returns the size and checksum of the index.
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Check`] if the index is not valid.
@@ -23,7 +23,7 @@ pub fn put(archive: &Path, read: &[Read]) -> Result<IndexFile, Error> {
     Ok(described(&with))
 }
 
-/// What [`put`] would describe, where `archive` has an index that `before` describes; else `None`.
+/// What [`put`] would return, without writing; `None` unless `archive` has the index that `before` describes.
 ///
 /// # Errors
 /// As [`put`].
@@ -40,7 +40,7 @@ fn described(file: &[u8]) -> IndexFile {
     IndexFile { checksum: Checksum::of_bytes(file), size: file.len() as u64 }
 }
 
-/// The index `file` of `archive` with what is `read` instead of what it has of it.
+/// The index `file` of `archive` with its read order replaced by that of `read`.
 fn with(archive: &Path, file: &[u8], read: &[Read]) -> Result<Vec<u8>, Error> {
     let mut plain = Vec::new();
     let gzip = GzDecoder::new(file).take(MAX_INDEX_BYTES).read_to_end(&mut plain);
@@ -127,7 +127,7 @@ mod tests {
         let mut plain = Vec::new();
         GzDecoder::new(file.as_slice()).read_to_end(&mut plain).unwrap();
         let index = Index::parse(&plain).unwrap();
-        let runs = reads::of(&file, index.members().len());
+        let runs = reads::parse(&file, index.members().len());
         let mut seen: Vec<_> = runs.iter().cloned().flatten().collect();
         let place = |name: &str, offset| {
             let at = index

@@ -37,8 +37,8 @@ fn the_report_matches_the_files() {
     let (bytes, index) =
         (paths::read(&target).unwrap(), paths::read(&index_path(&target)).unwrap());
     assert_eq!((packed.size, packed.checksum), (bytes.len() as u64, Checksum::of_bytes(&bytes)));
-    let said = IndexFile { checksum: Checksum::of_bytes(&index), size: index.len() as u64 };
-    assert_eq!(packed.index, said);
+    let want = IndexFile { checksum: Checksum::of_bytes(&index), size: index.len() as u64 };
+    assert_eq!(packed.index, want);
     assert_eq!((packed.entries, packed.unpacked_size), (4, 100_008));
     assert_eq!(pack(&tree, "name: d\n", "d-1.0.0", &target, MAX_PART, TWO).unwrap(), packed);
     // magic, deflate, no flags, no time, slowest, unknown system
@@ -59,11 +59,11 @@ fn an_archive_too_large_for_a_file_is_in_parts() {
         let read = |number| paths::read(&part_path(&target, number)).unwrap();
         let parts: Vec<_> = (0..packed.parts.len()).map(read).collect();
         assert!(parts.concat() == bytes, "{limit}");
-        let said =
+        let want =
             parts.iter().map(|it| (it.len() as u64, Checksum::of_bytes(it))).collect::<Vec<_>>();
-        let told: Vec<_> = packed.parts.iter().map(|it| (it.size, it.checksum)).collect();
-        assert_eq!(told, said);
-        assert!(said.iter().all(|part| part.0 <= limit));
+        let found: Vec<_> = packed.parts.iter().map(|it| (it.size, it.checksum)).collect();
+        assert_eq!(found, want);
+        assert!(want.iter().all(|part| part.0 <= limit));
         assert_eq!((packed.checksum, packed.index), (whole.checksum, whole.index));
         // Parts of the previous build, the archive itself, and temporary files are removed.
         assert_eq!(paths::list(dir.path()).unwrap().len(), parts.len() + 1, "with the index");

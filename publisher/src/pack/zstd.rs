@@ -86,7 +86,7 @@ fn index(archive: &Path) -> Result<Result<Planned, String>, Error> {
     let gzip = flate2::read::GzDecoder::new(file.as_slice());
     gzip.take(MAX_INDEX_BYTES).read_to_end(&mut bytes).map_err(Error::file("read", &path))?;
     Ok(Index::parse(&bytes).map(|index| {
-        let first = reads::of(&file, index.members().len());
+        let first = reads::parse(&file, index.members().len());
         (index, first)
     }))
 }

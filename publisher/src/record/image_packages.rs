@@ -30,7 +30,7 @@ pub fn find(
     source: &Source,
     arch: Arch,
 ) -> Result<(Vec<Component>, Option<String>), Error> {
-    let release = text(tree, "etc/os-release")?;
+    let release = read_text(tree, "etc/os-release")?;
     let says = |key: &str| {
         let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         line.map(|value| value.trim_matches('"').to_owned()).filter(|value| !value.is_empty())
@@ -47,14 +47,14 @@ pub fn find(
     let single = tree.below("var/lib/dpkg/status.d").map(|(path, _)| path.to_owned());
     databases.extend(single.filter(|path| !path.ends_with(".md5sums")));
     for database in databases {
-        for control in text(tree, &database)?.split("\n\n") {
+        for control in read_text(tree, &database)?.split("\n\n") {
             let field = |name: &str| field(control, name);
             let installed = field("Status").is_none_or(|status| status.ends_with(" installed"));
             let (Some(name), Some(version), true) = (field("Package"), field("Version"), installed)
             else {
                 continue;
             };
-            let copyright = text(tree, &format!("usr/share/doc/{name}/copyright"))?;
+            let copyright = read_text(tree, &format!("usr/share/doc/{name}/copyright"))?;
             let licence = licence::of_debian(&name, &copyright);
             let homepage = field("Homepage");
             let purl = locator("deb", &name, &version);
@@ -62,7 +62,7 @@ pub fn find(
         }
     }
     for database in ["lib/apk/db/installed", "usr/lib/apk/db/installed"] {
-        for package in text(tree, database)?.split("\n\n") {
+        for package in read_text(tree, database)?.split("\n\n") {
             let line = |key: &str| {
                 let value = package.lines().find_map(|line| line.strip_prefix(key));
                 value.map(str::to_owned).filter(|value| !value.is_empty())
@@ -78,7 +78,7 @@ pub fn find(
         .map(|(path, _)| path)
         .filter(|path| path.ends_with(".dist-info/METADATA") && tree.origin(path) == Some(IMAGE));
     for path in metadata {
-        let text = text(tree, path)?;
+        let text = read_text(tree, path)?;
         let head = text.split("\n\n").next().unwrap_or_default();
         let (Some(name), Some(version)) = (field(head, "Name"), field(head, "Version")) else {
             continue;
@@ -158,7 +158,7 @@ fn component(
 }
 
 /// Reads a text file of the tree; empty if it does not exist.
-fn text(tree: &Tree, path: &str) -> Result<String, Error> {
+fn read_text(tree: &Tree, path: &str) -> Result<String, Error> {
     let Some((_, content)) = tree.file(path) else { return Ok(String::new()) };
     let bytes = content.head(MAX_TEXT).map_err(Error::file("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -204,8 +204,8 @@ mod tests {
         ];
         assert_eq!(purls, want);
         assert_eq!(found[0].licence.expression.as_deref(), Some("MIT"));
-        let said =
+        let want =
             "`var/lib/rpm/rpmdb.sqlite` cannot be read: not a database of a kind that is known";
-        assert!(note.unwrap().contains(said));
+        assert!(note.unwrap().contains(want));
     }
 }

@@ -136,12 +136,12 @@ mod tests {
             (Arch::Arm64, debs(&[&format!("{new}arm64.deb")])),
         ]);
         let updates = between(&locked, &now);
-        let told: Vec<_> = updates
+        let found: Vec<_> = updates
             .iter()
             .map(|it| (it.name.as_str(), it.versions(), it.arches.len(), it.security))
             .collect();
         assert_eq!(
-            told,
+            found,
             [
                 ("g++", "9, no longer there".to_owned(), 1, false),
                 ("o", "1-1 → 1-2".to_owned(), 2, true),

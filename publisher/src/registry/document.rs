@@ -14,15 +14,16 @@ use std::{
 /// The file name of a registry.
 pub(crate) const FILE: &str = "registry.json";
 
-/// The file of the registry that a user names by its file or by the directory that has it.
-pub(crate) fn file(named: &Path) -> PathBuf {
+/// The path of the document of a registry, which a user names by that path or by its directory.
+pub(crate) fn path_of(named: &Path) -> PathBuf {
     if named.is_dir() { named.join(FILE) } else { named.to_owned() }
 }
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
 /// The registry of `records`. `updated_at` is the time of the newest record.
-/// `platforms` names the hosts of the architecture that Joblet's client would unpack: it looks at nothing else.
+/// `platforms` of a release is limited to the architecture of the archive that Joblet's client would unpack: the client
+/// compares no other member with its host.
 pub(crate) fn make(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
     let runtimes: Vec<_> = records.chunk_by(|one, next| one.name == next.name).collect();

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 /// The SHA-256 of the tar stream of a `.tar.gz` that is written to it.
 pub(crate) struct TarDigest {
     gzip: MultiGzDecoder<Sha256>,
-    /// Why what was written is not gzip. Reported at the end: by then its checksum has told more.
+    /// Why what was written is not gzip. Reported at the end: its checksum, compared before, is more specific.
     broken: io::Result<()>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn check(
     Ok(Some(zstd.checksum))
 }
 
-/// The SHA-256 of what is in the frames of `zstd`, all of which are as its table says, and that as its registry says.
+/// The SHA-256 of the content of the frames of `zstd`, verified against the table, and the table against the registry.
 fn content(object: &str, zstd: &Zstd, index: &Index, place: &Place) -> Result<Checksum, Error> {
     let mut files = place.joined(&zstd.download_url, &zstd.parts);
     let table = files.next(zstd.table.size.min(MAX_TABLE_BYTES))?;

@@ -52,8 +52,8 @@ impl Offered {
         }
     }
 
-    /// Refuses what is `read` of `archive` if the index there, which is that of this version, would change: then
-    /// the archive itself is the same, and [`Self::permit`] has no objection.
+    /// Refuses the reads `read` of `archive` if they would change the published index of this version. The archive itself
+    /// is then unchanged, so that [`Self::permit`] accepts it.
     ///
     /// # Errors
     /// [`Error::Differs`] with the checksums of both indexes; [`Error::File`].

@@ -1,8 +1,8 @@
 //! Writes a large registry in shards, beside its document.
 //!
 //! Shards are cut out of the text of the document and depend on nothing else. A shard's name has digits of its
-//! content, and those of the list before stay until the list changes again: who reads an old list, from a
-//! cache or between two steps of a publication, finds what it names.
+//! content. The previous list's shards are kept until the next change, so that readers of an old list, from a cache
+//! or between two steps of a publication, find them.
 
 use crate::{
     env::cores::parallel_map,
@@ -74,7 +74,7 @@ pub(crate) fn write(
 /// Paths of the list beside `document`, and of the directory of the shards.
 pub(crate) fn places(document: &Path) -> Option<(PathBuf, PathBuf)> {
     let name = document.file_name()?.to_str()?;
-    let list = document.with_file_name(ShardList::file(name)?);
+    let list = document.with_file_name(ShardList::list_file(name)?);
     Some((list, document.with_file_name(ShardList::directory(name)?)))
 }
 

@@ -68,9 +68,9 @@ fn tool(reason: String) -> Error {
     Error::Tool { tool: "gh".into(), reason }
 }
 
-fn failed(words: &[&str], said: &[u8]) -> Error {
-    let said = shown::addresses(&String::from_utf8_lossy(said));
-    tool(format!("release {} failed: {}", words.first().unwrap_or(&""), said.trim_end()))
+fn failed(words: &[&str], stderr: &[u8]) -> Error {
+    let reason = shown::addresses(&String::from_utf8_lossy(stderr));
+    tool(format!("release {} failed: {}", words.first().unwrap_or(&""), reason.trim_end()))
 }
 
 fn parse<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Error> {
@@ -119,15 +119,15 @@ impl Host for GitHub {
         let mut child = command.spawn().map_err(|error| tool(format!("cannot be run: {error}")))?;
         let mut body = child.stdout.take().expect("is piped");
         let stderr = child.stderr.take().expect("is piped");
-        let (copied, said) = thread::scope(|scope| {
-            let said = scope.spawn(|| tail::read_end(stderr));
+        let (copied, errors) = thread::scope(|scope| {
+            let errors = scope.spawn(|| tail::read_end(stderr));
             let copied = io::copy(&mut body, to);
             drop(body); // after a write error, gh must not block on the pipe
-            (copied, said.join().unwrap_or_default())
+            (copied, errors.join().unwrap_or_default())
         });
         let status = child.wait().map_err(Error::file("wait for", "gh"))?;
         copied.map_err(Error::file("read", name))?;
-        if status.success() { Ok(()) } else { Err(failed(&words, &said)) }
+        if status.success() { Ok(()) } else { Err(failed(&words, &errors)) }
     }
 
     fn publish(&self, tag: &Tag) -> Result<(), Error> {

@@ -47,8 +47,8 @@ fn output(dir: &Path, words: &[&str]) -> Result<Output, Error> {
 }
 
 fn failed(words: &[&str], output: &Output) -> Error {
-    let said = shown::addresses(&String::from_utf8_lossy(&output.stderr));
-    let reason = format!("{} failed: {}", words.first().unwrap_or(&""), said.trim_end());
+    let stderr = shown::addresses(&String::from_utf8_lossy(&output.stderr));
+    let reason = format!("{} failed: {}", words.first().unwrap_or(&""), stderr.trim_end());
     Error::Tool { tool: "git".into(), reason }
 }
 
@@ -144,7 +144,7 @@ impl Branch<'_> {
             if protected(&output) {
                 let reason = format!(
                     "push failed: {} is protected, and this token may not push to it; let its owner \
-                     bypass the protection, or give REGISTRY_TOKEN of somebody who may (RELEASING.md), \
+                     bypass the protection, or set REGISTRY_TOKEN of a user who may (RELEASING.md), \
                      then run this again",
                     self.name
                 );
@@ -215,16 +215,18 @@ fn commit(checkout: &Path, message: &str) -> Result<(), Error> {
 
 /// Whether a push failed because the branch has changed since it was cloned, or is locked.
 fn lost_race(output: &Output) -> bool {
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ["fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref"]
         .iter()
-        .any(|sign| said.contains(sign))
+        .any(|sign| stderr.contains(sign))
 }
 
 /// Whether a push was rejected by branch protection, by the messages of GitHub and of git for hooks.
 fn protected(output: &Output) -> bool {
-    let said = String::from_utf8_lossy(&output.stderr);
-    ["protected branch", "repository rule", "hook declined"].iter().any(|sign| said.contains(sign))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ["protected branch", "repository rule", "hook declined"]
+        .iter()
+        .any(|sign| stderr.contains(sign))
 }
 
 /// A growing delay with jitter.

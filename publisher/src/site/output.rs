@@ -131,7 +131,7 @@ impl<'p> Output<'p> {
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         if !*announced {
             (self.permit)()?;
-            fs::create_dir_all(&self.directory).map_err(file("make", &self.directory))?;
+            fs::create_dir_all(&self.directory).map_err(file_error("make", &self.directory))?;
             let coming = (self.coming)();
             let untrusted = self.before.keys().chain(&coming).map(|path| (path, "-", 0));
             self.write_manifest(untrusted)?;
@@ -167,7 +167,7 @@ impl<'p> Output<'p> {
         if !plain || !is_inside(&self.directory, &target) {
             return Ok(false);
         }
-        fs::remove_file(&target).map_err(file("remove", &target))?;
+        fs::remove_file(&target).map_err(file_error("remove", &target))?;
         let parents = target.ancestors().skip(1).take_while(|parent| *parent != self.directory);
         for parent in parents {
             if fs::remove_dir(parent).is_err() {
@@ -242,6 +242,6 @@ fn parse_manifest(text: &str) -> Manifest {
     lines.lines().filter_map(entry).collect()
 }
 
-fn file<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + use<'a> {
+fn file_error<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + use<'a> {
     move |source| Error::File { verb, path: path.to_owned(), source }
 }

@@ -48,11 +48,11 @@ pub fn write(sources: &Path, name: &RuntimeName) -> Result<PathBuf, Error> {
     if std::fs::symlink_metadata(&path).is_ok() {
         return Err(Error::config(path, "exists already"));
     }
-    paths::write_below(sources, &path, text(name).as_bytes())?;
+    paths::write_below(sources, &path, manifest_text(name).as_bytes())?;
     Ok(path)
 }
 
-fn text(name: &RuntimeName) -> String {
+fn manifest_text(name: &RuntimeName) -> String {
     let text = TEMPLATE.replace("PLATFORMS", &platforms(&Arch::ALL));
     text.replace("DESCRIPTION", DESCRIPTION).replace("NAME", name.as_str())
 }
@@ -77,7 +77,7 @@ mod tests {
         let error = write(dir.path(), &name).unwrap_err().to_string();
         assert!(error.ends_with("my-tool/manifest.yaml: exists already"), "{error}");
         assert_eq!((source.description.as_str(), source.platforms.len()), (DESCRIPTION, 8));
-        let all = text(&name).replace("# links", "links").replace("# files:", "files:");
+        let all = manifest_text(&name).replace("# links", "links").replace("# files:", "files:");
         let all = all.replace("# environment", "environment").replace("# allow", "allow");
         source::parse(&all).unwrap();
     }

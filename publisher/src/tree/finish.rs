@@ -23,7 +23,7 @@ exec fc-cache --system-only --force";
 /// The trigger of tex-common: lists of files, fonts and hyphenation patterns, and the engines' formats. Its tools do
 /// nothing unless dpkg lists TeX's packages. Formats of the other engines are not reproducible (LuaTeX's for their
 /// tables, Knuth's TeX for its date): `mktexfmt` generates them in a job's home at first use.
-/// For jobs of root a wrapper says so: perl takes every directory to be writable for root, `/var` too.
+/// A wrapper makes it do so for root, too: perl takes every directory to be writable for root, also `/var`.
 /// Without texlive-base there is no TeX: some packages bring only styles.
 const TEX: &str = "\
 set -e

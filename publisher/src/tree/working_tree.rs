@@ -27,23 +27,23 @@ const TEMPORARY: [&str; 9] = [
 /// Directories created for jobs if the tree lacks them.
 const VAR: [&str; 5] = ["var", "var/cache", "var/lib", "var/log", "var/tmp"];
 
-/// A tree on disk, with the stamps of its files before any job ran.
+/// A tree on disk, with the state of its files before any job ran.
 pub struct WorkingTree {
     joblet_exec: JobletExec,
-    before: BTreeMap<String, Stamp>,
+    before: BTreeMap<String, FileState>,
     /// `SOURCE_DATE_EPOCH` of every job.
     epoch: String,
 }
 
 /// Attributes that change with a file, including ctime, which a program cannot set.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileState {
     inode: u64,
     changed: (i64, i64),
     mode: u32,
 }
 
-impl Stamp {
+impl FileState {
     fn new(metadata: &Metadata) -> Self {
         Self {
             inode: metadata.ino(),
@@ -62,7 +62,7 @@ impl WorkingTree {
         for dir in VAR {
             paths::create_dirs(&joblet_exec.root().join(dir))?;
         }
-        let before = stamps(&joblet_exec.root())?;
+        let before = states(&joblet_exec.root())?;
         Ok(Self { joblet_exec, before, epoch: epoch.to_string() })
     }
 
@@ -112,7 +112,7 @@ impl WorkingTree {
     /// [`Error::File`].
     pub fn take(&mut self, tree: &mut Tree, spool_dir: &Path) -> Result<Vec<String>, Error> {
         let root = &self.joblet_exec.root();
-        let after = stamps(root)?;
+        let after = states(root)?;
         let mut changed = Vec::new();
         let gone = self.before.keys().rev().filter(|path| !after.contains_key(*path));
         for path in gone.filter(|path| !is_temporary(path)) {
@@ -122,7 +122,7 @@ impl WorkingTree {
             }
         }
         let mut spool = Spool::new(spool_dir)?;
-        let new = after.iter().filter(|(path, stamp)| self.before.get(*path) != Some(*stamp));
+        let new = after.iter().filter(|(path, state)| self.before.get(*path) != Some(*state));
         for (path, _) in new.filter(|(path, _)| !is_temporary(path)) {
             if let Some(node) = read(&root.join(path), path, &mut spool)? {
                 if matches!(tree.get(path), Some(Node::Dir)) {
@@ -145,8 +145,8 @@ fn is_temporary(path: &str) -> bool {
     })
 }
 
-/// The stamps of everything below `root`.
-fn stamps(root: &Path) -> Result<BTreeMap<String, Stamp>, Error> {
+/// The state of everything below `root`.
+fn states(root: &Path) -> Result<BTreeMap<String, FileState>, Error> {
     let (mut found, mut todo) = (BTreeMap::new(), vec![(root.to_owned(), String::new())]);
     while let Some((dir, prefix)) = todo.pop() {
         for entry in fs::read_dir(&dir).map_err(Error::file("list", &dir))? {
@@ -160,7 +160,7 @@ fn stamps(root: &Path) -> Result<BTreeMap<String, Stamp>, Error> {
             if metadata.is_dir() {
                 todo.push((entry.path(), format!("{path}/")));
             }
-            found.insert(path, Stamp::new(&metadata));
+            found.insert(path, FileState::new(&metadata));
         }
     }
     Ok(found)

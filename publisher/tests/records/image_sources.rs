@@ -28,7 +28,7 @@ fn image() -> Layout {
         .file("etc/gone", "x")
         .file("d/old", "x")
         .file("app/data", "of the first layer")
-        .hard_link("app/twin", "app/data")
+        .hard_link("app/linked", "app/data")
         .symlink("app/abs", "/etc/os-release")
         .raw(b'0', b"usr/bin/su", b"", 0o4755, b"#!/bin/sh\n")
         .file("dev/console", "x")
@@ -114,14 +114,14 @@ fn an_image_becomes_a_runtime() {
         "{built:?}"
     );
     let found: BTreeSet<_> = archive(&world, "tool-1-3.1.4").into_iter().collect();
-    for there in ["d/new", "app/data", "app/twin", "usr/bin/su", "bin/sh", "etc/passwd", "tmp"] {
+    for there in ["d/new", "app/data", "app/linked", "usr/bin/su", "bin/sh", "etc/passwd", "tmp"] {
         assert!(found.contains(there), "{there}: {found:?}");
     }
     for gone in ["etc/gone", "d/old", "dev", "etc/.wh.gone", "d/.wh..wh..opq"] {
         assert!(!found.contains(gone), "{gone}: {found:?}");
     }
     assert_eq!(world.read("tool-1-3.1.4/isolated/app/data"), "of the second layer");
-    assert_eq!(world.read("tool-1-3.1.4/isolated/app/twin"), "of the first layer");
+    assert_eq!(world.read("tool-1-3.1.4/isolated/app/linked"), "of the first layer");
     let link = fs::read_link(world.path("tool-1-3.1.4/isolated/app/abs")).unwrap();
     assert_eq!(link.to_str(), Some("../etc/os-release"));
     let yml = world.read("tool-1-3.1.4/runtime.yml");
@@ -340,7 +340,7 @@ fn a_runtime_that_was_an_image_is_the_same_runtime() {
 /// Compares the archive of `again`, made from the image of `demo`, with that of `demo`.
 fn is_the_same(world: &World, arch: Arch) {
     let mut want: BTreeSet<_> = archive_of(world, "demo-1.0.0", arch).into_iter().collect();
-    // Directories that an image has for engines.
+    // Directories that an image has for container engines.
     want.extend(["home", "root", "run", "var", "var/tmp"].map(String::from));
     let found: BTreeSet<_> = archive_of(world, "again-1.0.0", arch).into_iter().collect();
     assert_eq!(found, want, "{arch}");

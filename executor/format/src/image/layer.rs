@@ -129,7 +129,7 @@ impl Layer {
     }
 
     /// Whether entries in `directory` can be removed: not if this layer has replaced it by a file or a link. A symlink of
-    /// a lower layer is followed by some engines and replaced by a directory by others.
+    /// a lower layer is followed by some container engines and replaced by a directory by others.
     fn enters<T: Tree>(&self, tree: &mut T, directory: &[u8]) -> Result<bool, T::Error> {
         for above in ancestors(directory) {
             if tree.there(above)? == There::Other {

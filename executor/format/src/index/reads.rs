@@ -1,8 +1,7 @@
 //! Which members a program that starts reads first, in order: beside an index, in the header of its gzip stream.
 //!
-//! A reader of the index sees nothing of it (RFC 1952, 2.3.1.1), and what the registry says of the index's
-//! bytes holds for it, too. It changes the order in which members are fetched, and nothing else: each is
-//! verified as without it. So a reader uses the valid runs.
+//! gzip readers ignore it (RFC 1952, 2.3.1.1); the registry's checksum of the index covers it. It changes
+//! only the order in which members are fetched: each is verified as without it. So a reader uses the valid runs.
 //!
 //! ```text
 //! 1f 8b 08 04  .. .. .. ..  .. ..    gzip, deflate, FEXTRA; what every header has
@@ -53,9 +52,9 @@ pub fn with(file: &[u8], runs: &[Range<usize>]) -> Vec<u8> {
     bytes
 }
 
-/// The runs of members in the header of the index `file`, whose archive has `count` members; none if there are
-/// none, or from where on they make no sense.
-pub fn of(file: &[u8], count: usize) -> Vec<Range<usize>> {
+/// The runs of members in the header of the index `file`, whose archive has `count` members; valid
+/// ones only, up to the first invalid one.
+pub fn parse(file: &[u8], count: usize) -> Vec<Range<usize>> {
     let list = extra(file).and_then(|extra| extra.strip_prefix(&NAME)?.get(2..));
     let mut list = list.unwrap_or_default().iter().copied();
     let (mut runs, mut at) = (Vec::new(), 0_usize);
@@ -113,9 +112,9 @@ mod tests {
     fn runs_keep_their_order() {
         let runs = [7..9, 3..4, 900..1000, 0..2, 2..3, 5..6];
         let file = with(&GZIP, &runs);
-        assert_eq!(of(&file, 1000), runs);
+        assert_eq!(parse(&file, 1000), runs);
         assert_eq!((&file[..4], &file[file.len() - 2..]), (&[0x1f, 0x8b, 8, 4][..], &GZIP[10..]));
-        assert_eq!(of(&GZIP, 1000), []);
+        assert_eq!(parse(&GZIP, 1000), []);
         assert_eq!(with(&file, &[]), GZIP);
         assert_eq!(with(&file, &runs[1..]), with(&GZIP, &runs[1..]));
     }
@@ -124,13 +123,13 @@ mod tests {
     #[test]
     fn invalid_runs_are_ignored() {
         let file = with(&GZIP, &[0..2, 8..20, 1..2]);
-        assert_eq!(of(&file, 10), [0..2, 8..10]);
+        assert_eq!(parse(&file, 10), [0..2, 8..10]);
         for end in 0..file.len() {
-            assert!(of(&file[..end], 30).len() <= 3);
+            assert!(parse(&file[..end], 30).len() <= 3);
         }
         let long: Vec<_> = (0..20_000).rev().map(|at| 2 * at..2 * at + 1).collect();
         let file = with(&GZIP, &long);
-        let (got, length) = (of(&file, 40_000), file.len());
+        let (got, length) = (parse(&file, 40_000), file.len());
         assert!(length <= MAX + 18 && !got.is_empty() && long.starts_with(&got), "{length}");
     }
 }

@@ -26,9 +26,9 @@ pub const MAX_SHARD_BYTES: u64 = 16 << 20;
 /// A shard is a registry ([`super::Registry`]) with the versions of one runtime and no `updated_at`. Its
 /// file is `registry.shards/NAME-DIGITS.json` beside the list, with the first 16 hex digits of its SHA-256:
 /// another content has another name, so a cache between server and reader cannot mix two states. The names
-/// of both follow the name of `registry.json`, if that is another ([`ShardList::file`]).
+/// of both follow the name of `registry.json`, if that is another ([`ShardList::list_file`]).
 ///
-/// `registry` is the document that the shards are made of. A reader that was told another length of
+/// `registry` is the document that the shards are made of. A reader for which the server states another length of
 /// `registry.json` does not use the list, but the whole document: it is always complete, and a list that
 /// is missing or out of date costs time only. Readers ignore unknown members and refuse any other major
 /// version. Where the registry is signed, so is the list, in `registry.shards.json.minisig`.
@@ -55,7 +55,7 @@ impl ShardList {
     }
 
     /// The file name of the list beside a document called `document`; `None` unless that ends in `.json`.
-    pub fn file(document: &str) -> Option<String> {
+    pub fn list_file(document: &str) -> Option<String> {
         Some(document.strip_suffix(".json")?.to_owned() + ".shards.json")
     }
 
@@ -119,9 +119,9 @@ mod tests {
             ("registry.json", "registry.shards.json", "registry.shards"),
             ("team.json", "team.shards.json", "team.shards"),
         ] {
-            assert_eq!(ShardList::file(document).as_deref(), Some(file));
+            assert_eq!(ShardList::list_file(document).as_deref(), Some(file));
             assert_eq!(ShardList::directory(document).as_deref(), Some(directory));
         }
-        assert_eq!(ShardList::file("registry"), None);
+        assert_eq!(ShardList::list_file("registry"), None);
     }
 }

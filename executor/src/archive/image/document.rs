@@ -7,39 +7,39 @@ use joblet_format::image::{Nothing, Offer, REF_NAME, Settings};
 use serde_json::Value;
 
 /// A string; empty if it is missing.
-pub(super) fn text(value: &Value) -> &str {
+pub(super) fn string(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// A list of strings; empty if it is missing.
-pub(super) fn texts(value: &Value) -> Vec<String> {
-    let mut texts = Vec::new();
+pub(super) fn strings(value: &Value) -> Vec<String> {
+    let mut strings = Vec::new();
     for it in value.as_array().map(Vec::as_slice).unwrap_or_default() {
-        texts.push(text(it).to_owned());
+        strings.push(string(it).to_owned());
     }
-    texts
+    strings
 }
 
 /// An image in an index.
 pub(super) fn offer(value: &Value) -> Offer<'_> {
     let platform = &value["platform"];
     Offer {
-        tag: text(&value["annotations"][REF_NAME]),
-        os: text(&platform["os"]),
-        architecture: text(&platform["architecture"]),
-        variant: text(&platform["variant"]),
-        artifact_type: text(&value["artifactType"]),
+        tag: string(&value["annotations"][REF_NAME]),
+        os: string(&platform["os"]),
+        architecture: string(&platform["architecture"]),
+        variant: string(&platform["variant"]),
+        artifact_type: string(&value["artifactType"]),
     }
 }
 
 /// The settings of containers.
 pub(super) fn settings(value: &Value) -> Settings {
     Settings {
-        user: Some(text(&value["User"]).to_owned()),
-        env: Some(texts(&value["Env"])),
-        entrypoint: Some(texts(&value["Entrypoint"])),
-        cmd: Some(texts(&value["Cmd"])),
-        working_dir: Some(text(&value["WorkingDir"]).to_owned()),
+        user: Some(string(&value["User"]).to_owned()),
+        env: Some(strings(&value["Env"])),
+        entrypoint: Some(strings(&value["Entrypoint"])),
+        cmd: Some(strings(&value["Cmd"])),
+        working_dir: Some(string(&value["WorkingDir"]).to_owned()),
         volumes: keys(&value["Volumes"]),
         exposed_ports: keys(&value["ExposedPorts"]),
         healthcheck: value["Healthcheck"].is_object().then_some(Nothing {}),

@@ -67,7 +67,7 @@ impl Tree for OnDisk<'_, '_> {
 
     fn remove(&mut self, path: &[u8]) -> Result<(), Error> {
         // The cached directory of hard links' targets may be removed.
-        let done = self.unpacking.links.forget().and_then(|()| {
+        let done = self.unpacking.links.reset().and_then(|()| {
             let (parent, name) = self.unpacking.walk.parent(OsStr::from_bytes(path))?;
             remove_tree(parent, name)
         });

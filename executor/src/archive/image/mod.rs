@@ -10,7 +10,7 @@ mod layer;
 use super::plain::decompress::Unpacked;
 use super::plain::{Hashed, Unpacking, check_rest};
 use crate::error::Error;
-use document::{text, texts};
+use document::{string, strings};
 use files::Files;
 use joblet_format::entries::{Budget, EntryError, MAX_ENTRIES, Section, Stream};
 use joblet_format::image::{
@@ -71,8 +71,8 @@ impl Image {
             Some(index) => reader.layout(index, tag.as_deref(), arch)?,
             None => reader.saved(tag.as_deref())?,
         };
-        let of = text(&config["architecture"]);
-        if of != arch.as_str() || text(&config["os"]) != "linux" {
+        let of = string(&config["architecture"]);
+        if of != arch.as_str() || string(&config["os"]) != "linux" {
             return Err(not_found(&name, &format!("it is for {of}, not for Linux on {arch}")));
         }
         let settings = document::settings(&config["config"]);
@@ -162,7 +162,7 @@ impl Reader<'_> {
                 continue;
             }
             let config = &document["config"];
-            if text(&config["mediaType"]) == media::EMPTY {
+            if string(&config["mediaType"]) == media::EMPTY {
                 return Err(self.refuse(NOT_AN_IMAGE));
             }
             let mut layers = Vec::new();
@@ -183,7 +183,7 @@ impl Reader<'_> {
         let list = self.parse("manifest.json", &self.whole(list)?)?;
         let (mut found, mut several, mut there) = (None, false, Vec::new());
         for image in self.list(&list)? {
-            let names = texts(&image["RepoTags"]);
+            let names = strings(&image["RepoTags"]);
             let called = tag.is_none_or(|tag| names.iter().any(|name| is_called(name, tag)));
             there.extend(names);
             if called {
@@ -194,10 +194,10 @@ impl Reader<'_> {
         let Some(image) = found.filter(|_| !several) else {
             return Err(not_found(self.name, &format!("add :TAG of one of: {}", there.join(", "))));
         };
-        let config = self.named(text(&image["Config"]))?;
+        let config = self.named(string(&image["Config"]))?;
         let digest = Checksum::of_bytes(&config);
         let config = self.parse("its configuration", &config)?;
-        let (ids, paths) = (texts(&config["rootfs"]["diff_ids"]), texts(&image["Layers"]));
+        let (ids, paths) = (strings(&config["rootfs"]["diff_ids"]), strings(&image["Layers"]));
         if ids.len() != paths.len() || ids.len() > MAX_LAYERS {
             return Err(self.refuse(NOT_AN_IMAGE));
         }
@@ -221,7 +221,7 @@ impl Reader<'_> {
         if !value["size"].is_u64() {
             return Err(self.refuse(NOT_AN_IMAGE));
         }
-        self.checksum(text(&value["digest"]))
+        self.checksum(string(&value["digest"]))
     }
 
     fn checksum(&self, text: &str) -> Result<Checksum, Error> {

@@ -1,4 +1,4 @@
-//! Hand-made images: the trees of their layers, and the rules that refuse them.
+//! Synthetic images: the trees of their layers, and the rules that refuse them.
 
 use super::*;
 use crate::archive::plain::tests::builder as tar;
@@ -30,7 +30,7 @@ fn unpacked(path: &Path) -> Result<BTreeMap<String, String>, Error> {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let data = path.symlink_metadata().unwrap();
-            let said = if data.is_dir() {
+            let content = if data.is_dir() {
                 left.push(path.clone());
                 "/".to_owned()
             } else if data.is_symlink() {
@@ -38,8 +38,10 @@ fn unpacked(path: &Path) -> Result<BTreeMap<String, String>, Error> {
             } else {
                 fs::read_to_string(&path).unwrap()
             };
-            found
-                .insert(path.strip_prefix(into.path()).unwrap().to_str().unwrap().to_owned(), said);
+            found.insert(
+                path.strip_prefix(into.path()).unwrap().to_str().unwrap().to_owned(),
+                content,
+            );
         }
     }
     Ok(found)
@@ -164,13 +166,16 @@ fn every_form_of_an_image_is_the_same_tree() {
     let digest = |name: &str| Image::open(at(name).as_os_str(), Arch::NATIVE).unwrap().digest;
     assert_eq!(digest("packed"), digest("packed.tar:t"));
     let refused = |name: &str| unpacked(&at(name)).unwrap_err();
-    for (name, said) in [
+    for (name, message) in [
         ("packed:u", "has no image of this tag for"),
         ("saved.tar:2", "add :TAG of one of: example.org/x:1"),
         ("nothing", "no such file or directory"),
     ] {
         let error = refused(name);
-        assert!(matches!(error, Error::NotFound(_)) && error.to_string().contains(said), "{error}");
+        assert!(
+            matches!(error, Error::NotFound(_)) && error.to_string().contains(message),
+            "{error}"
+        );
     }
     fs::write(at("packed.tar.gz"), gzip(&fs::read(at("packed.tar")).unwrap())).unwrap();
     assert!(refused("packed.tar.gz").to_string().contains("decompress it first"));

@@ -55,7 +55,7 @@ pub(crate) struct OnDemand<'a> {
     unit_of: Vec<usize>,
     /// Where other processes see what is written, and request more.
     progress: Option<&'a ProgressFile>,
-    /// Whether another process has begun it.
+    /// Whether another process began the installation.
     resumed: bool,
     state: Mutex<State>,
     changed: Condvar,
@@ -241,7 +241,7 @@ impl<'a> OnDemand<'a> {
         state.asked.clear();
         state.awaited.clear();
         state.last = None;
-        // In as few requests as others, who may ask for more, allow.
+        // In as few requests as other readers, which may request more, allow.
         state.early = (0..state.units.len()).collect();
         drop(state);
         self.changed.notify_all();

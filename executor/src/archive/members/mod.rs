@@ -21,7 +21,7 @@ mod source;
 mod tree;
 mod unit;
 mod update;
-mod verify;
+mod verify_installed;
 mod worker;
 
 use crate::archive::plain;
@@ -46,7 +46,7 @@ use source::ArchiveReader;
 use std::io::Read;
 pub(crate) use unit::Units;
 pub(crate) use update::Update;
-pub(crate) use verify::{Difference, verify};
+pub(crate) use verify_installed::{Difference, verify};
 
 /// An archive and the tree that it becomes.
 #[derive(Debug)]

@@ -70,7 +70,7 @@ pub(super) fn run(
     queue.into_result()
 }
 
-/// Number of unpacking threads: one per core, fewer if members are so large that memory would not suffice.
+/// Number of unpacking threads: one per core, fewer for large members, to bound memory use.
 fn worker_count(units: &Units, cores: usize) -> usize {
     let largest =
         |length: fn(&Unit) -> u32| units.list.iter().map(length).max().unwrap_or_default() as usize;

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// State of the download. The number is the byte in the file; a larger one counts as the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It goes on.
+    /// It continues.
     Fetching = 0,
     /// The network is down.
     Away = 1,

@@ -5,7 +5,7 @@ use super::unit::Units;
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::net::parts::Parts;
-use crate::net::transfer::stretch::Transfer;
+use crate::net::transfer::range_reader::RangeReader;
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -23,7 +23,7 @@ pub(super) struct ArchiveReader<'a> {
     /// The ranges of the archive to read, in bytes; `None` for all of it.
     wanted: Option<Vec<Range<u64>>>,
     /// Number of the current part, and its transfer.
-    open: Option<(usize, Transfer<'a>)>,
+    open: Option<(usize, RangeReader<'a>)>,
     /// Current offset in the archive.
     at: u64,
     /// SHA-256 of everything read.
@@ -70,7 +70,7 @@ impl<'a> ArchiveReader<'a> {
     }
 
     /// Opens the part `number`.
-    fn open(&mut self, number: usize) -> Result<&mut Transfer<'a>, Error> {
+    fn open(&mut self, number: usize) -> Result<&mut RangeReader<'a>, Error> {
         let open = self.open.take_if(|(open, _)| *open != number);
         if let Some((_, mut before)) = open {
             before.finish()?;
@@ -78,8 +78,8 @@ impl<'a> ArchiveReader<'a> {
         if self.open.is_none() {
             let part = &self.parts.list()[number];
             let transfer = match &self.wanted {
-                None => Transfer::whole(part, 0, None)?,
-                Some(wanted) => Transfer::ranges(part, within(wanted, &part.place))?,
+                None => RangeReader::whole(part, 0, None)?,
+                Some(wanted) => RangeReader::ranges(part, within(wanted, &part.place))?,
             };
             self.open = Some((number, transfer));
         }
@@ -98,7 +98,7 @@ impl ArchiveReader<'_> {
     /// Fills `buffer` from the offset `start` of the archive.
     ///
     /// # Errors
-    /// As [`Transfer::fill`].
+    /// As [`RangeReader::fill`].
     pub(super) fn read_at(
         &mut self,
         mut start: u64,

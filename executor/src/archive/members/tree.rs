@@ -21,19 +21,19 @@ pub(super) fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
 }
 
 /// Makes the links, and sets timestamps that writing has changed: of directories, and of the files in `shared`, which
-/// several threads have written. Some links may be there if it was `begun` before.
+/// several threads have written. Some links may be there if the installation is `resumed`.
 ///
 /// # Errors
 /// As [`directories`].
 pub(super) fn finish(
     extraction: &Extraction<'_>,
     shared: &mut dyn Iterator<Item = usize>,
-    begun: bool,
+    resumed: bool,
 ) -> Result<(), Error> {
     for_each_entry(extraction, target, |walk, path, target| {
         let (parent, name) = walk.parent(path)?;
         match rustix::fs::symlinkat(target, parent, name) {
-            Err(Errno::EXIST) if begun => {}
+            Err(Errno::EXIST) if resumed => {}
             done => done?,
         }
         set_times(parent, name, MTIME)

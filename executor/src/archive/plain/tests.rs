@@ -1,4 +1,4 @@
-//! Hand-made archives: accepted ones, and the rules that refuse the others.
+//! Synthetic archives: accepted ones, and the rules that refuse the others.
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};

@@ -1,8 +1,8 @@
 //! The command line of Apptainer, for this program called by a link named `apptainer` or `singularity`.
 //!
 //! In: argv of `apptainer exec`, and the environment that Apptainer passes to containers by default. Out: the
-//! equivalent command line of `run`. Engines (HTCondor, Nextflow, Snakemake, examples for Slurm) call
-//! containers that way. As in Apptainer, a job gets the caller's home directory, current directory, `/tmp`,
+//! equivalent command line of `run`. Workload managers and workflow engines (HTCondor, examples for Slurm, Nextflow,
+//! Snakemake) call containers that way. As in Apptainer, a job gets the caller's home directory, current directory, `/tmp`,
 //! network and variables, unless options such as `--contain` exclude them. An image is `NAME@VERSION`, or the
 //! directory of a runtime in a store. Options without a counterpart are refused.
 
@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The version that is reported. Engines require Singularity 2.4.1 or Apptainer 1.0.0 at least.
+/// The version that is reported. Callers require Singularity 2.4.1 or Apptainer 1.0.0 at least.
 const VERSION: &str = "3.11.0";
 
 /// Properties of the caller that Apptainer passes to containers.
@@ -101,7 +101,7 @@ directory in a store. Options:
 These change nothing: -d, -v, -p, -u, --debug, --verbose, --nocolor, --pid,
 --uts, --userns, --no-privs, --no-init, --no-umask
 
-joblet-exec --help tells of all else.
+joblet-exec --help describes the rest.
 "
     );
     Cli { global: Global::default(), command: Command::Print(text) }

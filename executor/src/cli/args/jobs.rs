@@ -226,7 +226,7 @@ pub(super) static RUN: Command<Parsed> = Command {
             None if image.is_some() => run.spec.clone(),
             None => first_operand(&mut argv)?,
         };
-        // An image is asked which command it has itself, for the message.
+        // The message names the command of the image itself.
         if argv.is_empty() && image.is_none() {
             return Err(Usage(format!(
                 "run needs a COMMAND after the runtime; joblet-exec shell {spec} gives you a shell"

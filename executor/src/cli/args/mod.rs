@@ -4,7 +4,7 @@
 //! defines some commands: rows of the table, and the functions that read their values.
 
 pub mod apptainer;
-mod habits;
+mod foreign_words;
 mod jobs;
 mod registries;
 mod runtimes;

@@ -1,4 +1,4 @@
-//! Commands on runtimes in the store: `install`, `remove`, `list`, `upgrade`, `info`, `prune`, `path`, `verify`.
+//! Commands on runtimes: `install`, `remove`, `list`, `search`, `outdated`, `upgrade`, `info`, `prune`, `path`, `verify`.
 
 use super::{Command as Parsed, one_spec, specs, values};
 use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, count};

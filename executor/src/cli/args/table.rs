@@ -1,6 +1,6 @@
 //! The command line of `joblet-exec`, from which parsing, help, the manual page and completions are derived.
 
-use super::{Command, habits, jobs, registries, runtimes};
+use super::{Command, foreign_words, jobs, registries, runtimes};
 use crate::env;
 use joblet_cli::{Class, Program};
 
@@ -34,7 +34,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &joblet_cli::Command::HELP,
         &joblet_cli::Command::VERSION,
     ],
-    habits: &habits::HABITS,
+    foreign_words: &foreign_words::FOREIGN,
     examples: &[
         ("joblet-exec list --available", "the runtimes of the registry"),
         ("joblet-exec install python-3.11", "its latest version"),

@@ -174,8 +174,8 @@ fn a_broken_run_is_still_a_run() {
 
 /// Commands and options of other tools: their synonyms, or the advice in the error.
 #[test]
-fn habits_of_other_tools_are_accepted_or_explained() {
-    for (habit, ours) in [
+fn words_of_other_tools_are_accepted_or_explained() {
+    for (foreign, ours) in [
         ("uninstall a@1.0.0", "remove a@1.0.0"),
         ("rm a", "remove a"),
         ("rmi a", "remove a"),
@@ -203,7 +203,7 @@ fn habits_of_other_tools_are_accepted_or_explained() {
         ("run --net=host --gpus all --cpus 2 a ls", "run --network host --gpu all --cpu 2 a ls"),
         ("shell a -v /tmp:/data", "shell a --bind /tmp:/data:rw"),
     ] {
-        assert_eq!(command(habit), command(ours), "{habit}");
+        assert_eq!(command(foreign), command(ours), "{foreign}");
     }
     // -v is --verbose unless SRC:DST follows, and switches can be combined.
     for line in ["run -v a ls", "run -qv a http://x/:/y", "list -qv"] {
@@ -211,7 +211,7 @@ fn habits_of_other_tools_are_accepted_or_explained() {
     }
     let Command::List { available, words, .. } = command("search Python ML") else { panic!() };
     assert!(available && words == ["python", "ml"]);
-    for (habit, advice) in [
+    for (foreign, advice) in [
         ("run -p 80:80 a ls", "-p: ports need no publishing: with --network host"),
         ("run --name x a ls", "--name: jobs have no name; --hostname NAME"),
         ("run -d a ls", "-d: a job ends with joblet-exec; end the line with &"),
@@ -227,9 +227,9 @@ fn habits_of_other_tools_are_accepted_or_explained() {
         ("node list", "node is not a command here: it needs a Joblet server"),
         ("runtime build x", "joblet-publish build"),
     ] {
-        match parse_words(habit) {
-            Err(Error::Usage(text)) => assert!(text.contains(advice), "{habit}: {text}"),
-            other => panic!("{habit}: {other:?}"),
+        match parse_words(foreign) {
+            Err(Error::Usage(text)) => assert!(text.contains(advice), "{foreign}: {text}"),
+            other => panic!("{foreign}: {other:?}"),
         }
     }
 }

@@ -130,7 +130,7 @@ impl<'a> Bundle<'a> {
         rustix::fs::syncfs(self.directory).map_err(Error::file("sync", self.directory.path()))
     }
 
-    /// Creates a file: whoever can replace the directory could have put a link to any file there.
+    /// Creates a new file: a user who can replace the directory could have put a link to any file there.
     fn create(&self, name: &str, mode: u32) -> Result<File, Error> {
         if weaken::without("export") {
             let path = self.directory.path_of(name);

@@ -81,7 +81,7 @@ impl Session<'_> {
             let origin = spec.origin.clone().or_else(|| own.and_then(|it| it.spec.origin.clone()));
             let from = own.and_then(|it| it.from.clone());
             let spec = Spec { origin, ..spec.clone() };
-            let catalog = places.of(from.as_ref()).serving(&spec, ui)?;
+            let catalog = places.for_origin(from.as_ref()).serving(&spec, ui)?;
             let new = || (Bundle::new(directory, &catalog), catalog.location.clone(), from);
             let (bundle, location, _) = bundle.get_or_insert_with(new);
             if !bundle.is_of(&catalog) {
@@ -93,7 +93,7 @@ impl Session<'_> {
             exported.push(bundle.add(&spec, arch, &catalog, ui)?);
         }
         let Some((bundle, location, from)) = bundle else { return Ok(()) };
-        bundle.finish(places.of(from.as_ref()).original(&location)?)?;
+        bundle.finish(places.for_origin(from.as_ref()).original(&location)?)?;
         for exact in exported {
             ui.note(&format!("exported {exact} for {arch}"));
         }

@@ -96,7 +96,7 @@ pub(super) fn kernel(release: Option<&str>) -> Check {
     Check::pass("kernel", format!("Linux {release}{}", container().unwrap_or_default()))
 }
 
-/// The container engine, by the marker files of engines.
+/// The container engine, by its marker file.
 fn container() -> Option<&'static str> {
     let marks = [("/.dockerenv", ", in Docker"), ("/run/.containerenv", ", in Podman")];
     let found = marks.into_iter().find(|(mark, _)| Path::new(mark).exists()).map(|(_, name)| name);

@@ -42,8 +42,8 @@ impl Session<'_> {
         checks.push(self.registry(ui));
         checks.push(checks::clock(SystemTime::now()));
         let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
-        let mut told = Environment::gpus();
-        let allotted = told.find_map(|(name, value)| gpu::Allotted::parse(name, &value));
+        let mut variables = Environment::gpus();
+        let allotted = variables.find_map(|(name, value)| gpu::Allotted::parse(name, &value));
         let empty = runtime::empty()?;
         let found = gpu::find(gpu::Wanted::All, directories, &empty, allotted.as_ref());
         checks.push(checks::gpu(found));

@@ -59,7 +59,7 @@ pub(super) fn details(
     let origin = catalog.and_then(|catalog| catalog.origin.as_ref());
     let rows = releases.into_iter().flat_map(|releases| releases.values().rev());
     let rows = rows.map(|release| output::available_row(origin, (name, release), same, arch));
-    let fresh = |version: &Version| freshness.and_then(|all| all.of(name, version));
+    let fresh = |version: &Version| freshness.and_then(|all| all.get(name, version));
     if json {
         let installed = here.map(|here| Row {
             version: here.runtime.version.as_ref(),

@@ -12,7 +12,7 @@ use crate::fs::lock;
 use crate::net::location::Location;
 use crate::net::parts::{Part, Parts};
 use crate::net::transfer::fetch;
-use crate::net::transfer::stretch::{Chunk, Transfer};
+use crate::net::transfer::range_reader::{Chunk, RangeReader};
 use joblet_format::{Artifact, Checksum};
 use rustix::fs::{FlockOperation, OFlags};
 use sha2::{Digest, Sha256};
@@ -116,7 +116,7 @@ impl<'d> Partial<'d> {
             }
             return None;
         };
-        // A process of this host that was killed holds its lock no more; of another host nobody knows.
+        // A killed process of this host holds its lock no more; of one of another host it is unknown.
         let left = user.is_empty() || here;
         if !left || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return None;
@@ -184,7 +184,7 @@ impl<'d> Partial<'d> {
 
     /// Fetches the missing bytes of a part.
     fn fetch(&mut self, part: &Part, arriving: &mut Arriving<'_>) -> Result<(), Error> {
-        let mut transfer = Transfer::whole(part, arriving.at, self.etag.clone())?;
+        let mut transfer = RangeReader::whole(part, arriving.at, self.etag.clone())?;
         let mut buffer = vec![0; BUFFER];
         loop {
             match transfer.read(&mut buffer)? {

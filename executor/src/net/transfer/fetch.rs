@@ -58,7 +58,7 @@ pub(crate) enum Beginning {
 }
 
 /// Requests the first `most` bytes of the document at `url`, and the rest if it is no longer than `large`
-/// bytes in all, or if the server, which knows no ranges, does not say how long it is: up to `limit` bytes.
+/// bytes in all, or if the server, which does not support ranges, does not state its length: up to `limit` bytes.
 ///
 /// # Errors
 /// As [`document`].

@@ -5,4 +5,4 @@
 
 pub(crate) mod download;
 pub(crate) mod fetch;
-pub(crate) mod stretch;
+pub(crate) mod range_reader;

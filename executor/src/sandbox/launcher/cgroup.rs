@@ -1,5 +1,5 @@
-//! Limits of memory, processors and processes: a control group of version 2, or of version 1 if that has the
-//! controllers ([`super::version_one`]).
+//! Limits of memory, processors and processes: a group of cgroup v2, or of cgroup v1 if that has the controllers
+//! ([`super::cgroup_v1`]).
 //!
 //! The launcher makes a group for each job and starts the job in it. Groups are made below the
 //! launcher's own, or below the nearest group above it that this user may change. A job does not leave a
@@ -7,9 +7,10 @@
 //! from a launcher that was killed, and the next one removes it, see [`super::group`].
 
 use super::{
+    cgroup_v1,
     group::{self, Group, read, write},
     hierarchy::{groups, mounts, own_groups},
-    scope, version_one,
+    scope,
 };
 use crate::sandbox::{
     plan::job::Limits,
@@ -64,17 +65,17 @@ const LAUNCHER: &str = "launcher-of-joblet";
 
 /// The files with a limit that a job outside of the group would evade. Not `pids.max`: systemd sets it for every
 /// service.
-const BOUNDS: [&str; 3] = ["memory.max", "memory.high", "cpu.max"];
+const LIMIT_FILES: [&str; 3] = ["memory.max", "memory.high", "cpu.max"];
 
 /// What lets a user have groups where systemd gives them out.
 const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope joblet-exec …";
 
 /// The groups of one job, with its limits.
 pub(crate) enum Cgroup {
-    /// Version 1: one in each hierarchy.
-    One(Vec<Group>),
-    /// Version 2, and whether it is in a scope of the user's systemd manager.
-    Two(Group, bool),
+    /// cgroup v1: one in each hierarchy.
+    V1(Vec<Group>),
+    /// cgroup v2, and whether it is in a scope of the user's systemd manager.
+    V2(Group, bool),
 }
 
 impl Cgroup {
@@ -87,8 +88,8 @@ impl Cgroup {
         let (parent, scope) = match parent(&controllers) {
             Ok(found) => found,
             Err(reason) => {
-                let made = version_one::make(limits, &controllers);
-                return made.map_or(Err(reason), |made| made.map(Self::One));
+                let made = cgroup_v1::make(limits, &controllers);
+                return made.map_or(Err(reason), |made| made.map(Self::V1));
             }
         };
         group::sweep(&parent);
@@ -101,30 +102,30 @@ impl Cgroup {
                 Ok(()) => {}
             }
         }
-        Ok(Self::Two(group, scope))
+        Ok(Self::V2(group, scope))
     }
 
     /// The mechanism, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::One(_) => "version 1 of control groups",
-            Self::Two(_, false) => "version 2 of control groups",
-            Self::Two(_, true) => "a scope of the user's systemd manager",
+            Self::V1(_) => "cgroup v1",
+            Self::V2(_, false) => "cgroup v2",
+            Self::V2(_, true) => "a scope of the user's systemd manager",
         }
     }
 
     fn groups(&self) -> &[Group] {
         match self {
-            Self::One(groups) => groups,
-            Self::Two(group, _) => std::slice::from_ref(group),
+            Self::V1(groups) => groups,
+            Self::V2(group, _) => std::slice::from_ref(group),
         }
     }
 
-    /// The group's directory, for clone3(2); version 1 does not support that.
+    /// The group's directory, for clone3(2); cgroup v1 does not support that.
     pub(crate) fn dir(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::One(_) => None,
-            Self::Two(group, _) => Some(group.dir.as_fd()),
+            Self::V1(_) => None,
+            Self::V2(group, _) => Some(group.dir.as_fd()),
         }
     }
 
@@ -138,16 +139,16 @@ impl Cgroup {
     /// A descriptor that is readable when the job has run out of memory, for kernels that do not kill the whole job.
     pub(crate) fn watch_memory(&self) -> Option<OwnedFd> {
         match self {
-            Self::One(groups) => groups.iter().find_map(version_one::watch_memory),
-            Self::Two(..) => None,
+            Self::V1(groups) => groups.iter().find_map(cgroup_v1::watch_memory),
+            Self::V2(..) => None,
         }
     }
 
     /// Whether the OOM killer ended the job for its memory limit.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         let group = match self {
-            Self::One(groups) => return groups.iter().any(version_one::ran_out_of_memory),
-            Self::Two(group, _) => group,
+            Self::V1(groups) => return groups.iter().any(cgroup_v1::ran_out_of_memory),
+            Self::V2(group, _) => group,
         };
         let events = read(group.dir.as_fd(), "memory.events").unwrap_or_default();
         let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -165,8 +166,8 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
     };
     // Before the ancestors: systemd may change its own groups at any time, which would remove the limits.
     let available = lacking(root.as_fd(), "cgroup.controllers", controllers).is_empty();
-    let bound = path.ancestors().position(|path| bound(&root, path));
-    match available.then(|| scope::enter(&own.to_string_lossy(), bound)).flatten() {
+    let limited = path.ancestors().position(|path| has_limit(&root, path));
+    match available.then(|| scope::enter(&own.to_string_lossy(), limited)).flatten() {
         Some(Ok(())) => {
             let (root, path, _) = hierarchy()?;
             let dir = usable(&root, &path, controllers, true);
@@ -178,7 +179,7 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
         }
         None => {}
     }
-    for path in path.ancestors().skip(1).take(bound.unwrap_or(usize::MAX)) {
+    for path in path.ancestors().skip(1).take(limited.unwrap_or(usize::MAX)) {
         match usable(&root, path, controllers, false) {
             Ok(dir) => return Ok((dir, false)),
             // The root group shows whether the kernel has the controller; else the nearest refusal is reported.
@@ -188,19 +189,19 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
             Err(_) => {}
         }
     }
-    if let Some(path) = bound.and_then(|levels| path.ancestors().nth(levels)) {
+    if let Some(path) = limited.and_then(|levels| path.ancestors().nth(levels)) {
         nearest = format!("{nearest}; a job stays within the limits of /{}", path.display());
     }
     Err(nearest)
 }
 
 /// Whether the group at `path` below `root` has a limit.
-fn bound(root: &OwnedFd, path: &Path) -> bool {
+fn has_limit(root: &OwnedFd, path: &Path) -> bool {
     let has = |file| {
         let text = read(root.as_fd(), &path.join(file).to_string_lossy());
         text.is_ok_and(|text| !text.starts_with("max"))
     };
-    BOUNDS.into_iter().any(has)
+    LIMIT_FILES.into_iter().any(has)
 }
 
 /// The group at `path` below `root`, if its children can have `controllers`.
@@ -239,7 +240,7 @@ impl fmt::Display for Refusal<'_> {
         match self {
             Self::NoController(name) => write!(
                 f,
-                "has no controller for {name}: version 1 of cgroups has it, or it is disabled; boot the host with \
+                "has no controller for {name}: cgroup v1 has it, or it is disabled; boot the host with \
                  systemd.unified_cgroup_hierarchy=1, or enable it for the group"
             ),
             Self::Unusable(reason) => f.write_str(reason),
@@ -326,7 +327,7 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf, PathBuf), String> {
     let below = own.strip_prefix("/").unwrap_or(&own).to_owned();
     mounted.map(|root| (root, below, own)).map_err(|errno| {
         format!(
-            "version 2 of cgroups is not mounted, and cannot be: {errno}; as root, `mount -t \
+            "cgroup v2 is not mounted, and cannot be: {errno}; as root, `mount -t \
              cgroup2 cgroup2 /sys/fs/cgroup`"
         )
     })

@@ -1,7 +1,7 @@
 //! The process that a launcher started: signals to it, and how it ended.
 
 use super::{
-    init::{SIGNALED, go_on},
+    init::{SIGNALED, resume_traced},
     signals::{Disposition, Signal, disposition},
     terminal::Terminal,
 };
@@ -71,11 +71,11 @@ pub(super) struct Child {
     /// Whether it is an init, which forwards signals to the job.
     pub init: bool,
     /// Whether the job was executed.
-    pub begun: bool,
-    /// The signal that SIGKILL was sent in place of.
+    pub executed: bool,
+    /// The signal that was replaced by SIGKILL.
     pub killed_for: Option<u8>,
     /// Whether a terminating signal was forwarded.
-    pub asked: bool,
+    pub termination_requested: bool,
     pub timed_out: bool,
     pub out_of_memory: bool,
     /// When SIGCONT is sent again, and how often it was.
@@ -94,8 +94,8 @@ impl Child {
             (Signal::CHLD, _) => {}
             (Signal::WINCH, Some(terminal)) => terminal.resize(),
             (signal, terminal) => {
-                self.asked |= signal.is_ending();
-                self.pass_on(signal, if from_terminal { To::Group } else { To::First });
+                self.termination_requested |= signal.is_ending();
+                self.forward(signal, if from_terminal { To::Group } else { To::First });
                 if let (Signal::CONT, Some(terminal)) = (signal, terminal) {
                     terminal.resume();
                 }
@@ -103,8 +103,8 @@ impl Child {
         }
     }
 
-    /// Performs the default action of `signal`, termination, which PID 1 does not have.
-    pub(super) fn end_as_by(&mut self, signal: Signal) {
+    /// Sends SIGKILL in place of `signal`, whose default action is termination: PID 1 has no default actions.
+    pub(super) fn kill_instead_of(&mut self, signal: Signal) {
         self.killed_for = self.killed_for.or(Some(signal.number()));
         self.send(Signal::KILL, To::First);
     }
@@ -112,7 +112,7 @@ impl Child {
     /// Forwards `signal` so that it has its usual effect.
     ///
     /// PID 1 of a namespace has no default actions; the launcher performs them.
-    pub(super) fn pass_on(&mut self, signal: Signal, to: To) {
+    pub(super) fn forward(&mut self, signal: Signal, to: To) {
         match (self.disposition(signal), signal) {
             (_, Signal::TSTP | Signal::TTIN | Signal::TTOU) if self.init => {
                 self.send(signal, to);
@@ -132,7 +132,7 @@ impl Child {
                 self.send(Signal::CONT, to);
                 self.was_continued();
             }
-            (Disposition::Default, _) => self.end_as_by(signal),
+            (Disposition::Default, _) => self.kill_instead_of(signal),
         }
     }
 
@@ -145,7 +145,7 @@ impl Child {
         ask.then(|| Instant::now() + GRACE)
     }
 
-    /// Sends SIGCONT again at the times after a stop that [`AGAIN`] says, up to now.
+    /// Sends SIGCONT again when a delay of [`AGAIN`] has passed.
     ///
     /// If a process forks while its group is stopped and continued, its child may stay stopped: Linux delays the SIGSTOP
     /// until after the fork, but not a SIGCONT that the parent ignores, as it does by default.
@@ -158,13 +158,13 @@ impl Child {
         self.continued = AGAIN.get(count + 1).map(|delay| (Instant::now() + *delay, count + 1));
     }
 
-    /// Begins that, after SIGCONT was sent.
+    /// Starts the delays of [`AGAIN`].
     pub(super) fn was_continued(&mut self) {
         self.continued = Some((Instant::now() + AGAIN[0], 0));
     }
 
     fn disposition(&self, signal: Signal) -> Disposition {
-        match (self.init, self.begun) {
+        match (self.init, self.executed) {
             (true, _) => Disposition::Handled,
             (false, true) => disposition(self.pid, signal),
             (false, false) => Disposition::Default,
@@ -175,7 +175,9 @@ impl Child {
         // Fails only if the job has ended; its process ID is not reused before the wait. An init forwards
         // signals itself; before the exec there is no group.
         _ = match to {
-            To::Group if self.begun && !self.init => sys::send_signal(-self.pid.as_raw(), signal.0),
+            To::Group if self.executed && !self.init => {
+                sys::send_signal(-self.pid.as_raw(), signal.0)
+            }
             _ => sys::send_signal(self.pid.as_raw(), signal.0),
         };
     }
@@ -197,7 +199,7 @@ impl Child {
                 }
                 continue;
             }
-            go_on(pid, status);
+            resume_traced(pid, status);
             let byte = |number: i32| number.to_le_bytes()[0];
             if let Some(code) = status.exit_status() {
                 return Ok(Some(Exit::Code(byte(code))));

@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    /// A new group below a mount of version 2 of control groups. Only root can make one; a skip
+    /// A new group below a mount of cgroup v2. Only root can make one; a skip
     /// where there is no such mount.
     fn hierarchy(name: &str) -> Option<PathBuf> {
         if !geteuid().is_root() {
@@ -241,7 +241,7 @@ mod tests {
         let at = point.map(|it| it.join(format!("joblet-test-{}-{name}", std::process::id())));
         let made = at.filter(|at| fs::create_dir(at).is_ok());
         if made.is_none() {
-            skip::skip("no version 2 of control groups can be written");
+            skip::skip("no cgroup v2 can be written");
         }
         made
     }

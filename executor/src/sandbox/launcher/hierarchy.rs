@@ -1,6 +1,6 @@
 //! Hierarchies of control groups: where they are mounted, and the launcher's groups in them.
 
-use crate::{fs::table::split, sandbox::setup::seal::unescape};
+use crate::{fs::split::split, sandbox::setup::seal::unescape};
 use std::{
     ffi::OsStr,
     fs,
@@ -13,7 +13,7 @@ pub(super) fn own_groups() -> Vec<u8> {
     fs::read("/proc/self/cgroup").unwrap_or_default()
 }
 
-/// The controllers of each hierarchy in `own`, separated by `,` and none for version 2, and the launcher's group in it:
+/// The controllers of each hierarchy in `own`, separated by `,` and none for cgroup v2, and the launcher's group in it:
 /// cgroups(7).
 pub(super) fn groups(own: &[u8]) -> impl Iterator<Item = (&str, &Path)> {
     split(own, b'\n').filter_map(|line| {
@@ -56,8 +56,8 @@ mod tests {
             mounts(table, is_it).collect::<Vec<_>>()
         };
         let odd = PathBuf::from(OsStr::from_bytes(b"/\xff"));
-        let two = [("/", "/sys/fs/cgroup"), ("/a b", "/x")].map(|(a, b)| (a.into(), b.into()));
-        assert_eq!(found(b"cgroup2", b"rw"), [&two[..], &[(odd, "/y".into())]].concat());
+        let v2 = [("/", "/sys/fs/cgroup"), ("/a b", "/x")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(found(b"cgroup2", b"rw"), [&v2[..], &[(odd, "/y".into())]].concat());
         assert_eq!(found(b"cgroup", b"pids"), [("/".into(), "/sys/fs/cgroup/pids".into())]);
         assert_eq!(found(b"cgroup", b"memory"), []);
     }

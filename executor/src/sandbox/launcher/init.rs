@@ -57,7 +57,7 @@ pub(crate) fn run_as_init(
 fn reap(main: Pid, report: BorrowedFd<'_>) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         let pid = pid.as_raw_nonzero().get();
-        go_on(pid, status);
+        resume_traced(pid, status);
         if pid != main.as_raw() {
             continue;
         }
@@ -72,7 +72,7 @@ fn reap(main: Pid, report: BorrowedFd<'_>) {
 
 /// Continues a child that requested to be traced by its parent (`PTRACE_TRACEME`) and has stopped at a signal:
 /// the signal is delivered as without tracing.
-pub(super) fn go_on(pid: i32, status: WaitStatus) {
+pub(super) fn resume_traced(pid: i32, status: WaitStatus) {
     let Some(number) = status.stopping_signal() else { return };
     // SIGTRAP is ptrace's own. For a child that is stopped but not traced, the call fails.
     let signal = nix::sys::signal::Signal::try_from(number).ok();

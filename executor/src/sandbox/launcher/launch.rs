@@ -3,13 +3,14 @@
 use super::{
     cgroup::Cgroup,
     child::Exit,
-    engine, init,
+    init,
     reader::Reader,
     relay::Relay,
     results::{Expected, Results},
     signals::Signals,
     supervise::supervise,
     terminal::Terminal,
+    workload_manager,
 };
 use crate::env::weaken;
 use crate::error::Error;
@@ -63,8 +64,8 @@ pub(crate) fn run(
     let (terminal, wanted) = match job.terminal {
         job::Terminal::None => (None, None),
         kind => {
-            let begun = Terminal::begin(kind == job::Terminal::Full).map_err(raw)?;
-            (Some(begun.0), Some(begun.1))
+            let (terminal, settings) = Terminal::begin(kind == job::Terminal::Full).map_err(raw)?;
+            (Some(terminal), Some(settings))
         }
     };
     let expected = job.results.then(Expected::new).transpose().map_err(raw)?;
@@ -165,7 +166,7 @@ fn memory(steps: &[Step], of_others: bool) -> Memory {
     let own = |step: &Step| match step {
         Step::Copy { .. } | Step::Terminal { .. } | Step::Init | Step::Serve { .. } => true,
         Step::Bind { source, .. } | Step::Overlay { source, .. } => {
-            matches!(source, Origin::Host(_) | Origin::Made(..))
+            matches!(source, Origin::Host(_) | Origin::CreatedDir(..))
         }
         Step::Limit(limits) => limits.memory.is_some(),
         _ => false,
@@ -173,12 +174,12 @@ fn memory(steps: &[Step], of_others: bool) -> Memory {
     if of_others || steps.iter().any(own) { Memory::Copied } else { Memory::Shared }
 }
 
-/// Makes the control group of a plan with limits, unless an engine's limits are as tight already.
+/// Makes the control group of a plan with limits, unless a workload manager's limits are as tight already.
 fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
     let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
     match Cgroup::make(*limits) {
-        Err(_) if engine::meets(*limits) => Ok(None),
+        Err(_) if workload_manager::meets(*limits) => Ok(None),
         made => made.map(Some).map_err(refuse),
     }
 }

@@ -3,12 +3,12 @@
 //! In: a runtime and the steps of a plan. Out: the child, cloned into its namespaces and control group;
 //! while it runs, relayed signals and data; its exit status.
 
-pub(crate) mod apart;
 mod bus;
 pub(crate) mod cgroup;
+mod cgroup_v1;
 pub(crate) mod child;
-mod engine;
 mod group;
+pub(crate) mod helper;
 mod hierarchy;
 mod init;
 pub(crate) mod launch;
@@ -19,4 +19,4 @@ mod scope;
 pub(crate) mod signals;
 mod supervise;
 pub(crate) mod terminal;
-mod version_one;
+mod workload_manager;

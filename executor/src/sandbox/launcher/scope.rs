@@ -20,16 +20,16 @@ const MANAGER: Object =
 /// Moves this process from the group `own` to a new scope, which ends with it. `None` if no manager can be
 /// reached, or this process is not in the user's session.
 ///
-/// Whoever is in a group of an engine stays there, below its limits. So does who is below a limit in the session
-/// itself: `bound` says how many groups above its own the nearest one with a limit is.
+/// A process in a group of a workload manager stays there, below its limits. So does one below a limit in the session
+/// itself: `limited` is the number of levels from its own group up to the nearest one with a limit.
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn enter(own: &str, bound: Option<usize>) -> Option<Result<()>> {
+pub(super) fn enter(own: &str, limited: Option<usize>) -> Option<Result<()>> {
     let user = geteuid();
     let slice = format!("/user-{}.slice/", user.as_raw());
     let (_, session) = own.split_once(&slice).filter(|_| !user.is_root())?;
-    if bound.is_some_and(|levels| levels < session.split('/').count()) {
+    if limited.is_some_and(|levels| levels < session.split('/').count()) {
         return None;
     }
     let bus = Environment::user_buses().find_map(|path| Bus::connect(&path).ok())?;
@@ -138,32 +138,32 @@ mod tests {
 
     /// The result with a bus that replies `greeting`, and then `answers` for the unit's name.
     fn requested(greeting: &str, answers: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
-        let (near, mut far) = UnixStream::pair().unwrap();
+        let (client, mut server) = UnixStream::pair().unwrap();
         let greeting = greeting.to_owned();
         let bus = thread::spawn(move || {
             let mut received = Vec::new();
-            let mut wait_for = |what: &[u8], far: &mut UnixStream| {
+            let mut wait_for = |what: &[u8], server: &mut UnixStream| {
                 let mut part = [0; 4096];
                 while !received.windows(what.len()).any(|it| it == what) {
-                    match far.read(&mut part) {
+                    match server.read(&mut part) {
                         Ok(0) | Err(_) => return received.clone(),
                         Ok(len) => received.extend(&part[..len]),
                     }
                 }
                 received.clone()
             };
-            wait_for(b"\r\n", &mut far);
-            far.write_all(greeting.as_bytes()).unwrap();
+            wait_for(b"\r\n", &mut server);
+            server.write_all(greeting.as_bytes()).unwrap();
             if greeting.is_empty() {
                 return;
             }
-            let call = wait_for(b"inactive-or-failed", &mut far);
+            let call = wait_for(b"inactive-or-failed", &mut server);
             let call = String::from_utf8_lossy(&call);
             let unit = call.split("arg2='").nth(1).and_then(|it| it.split('\'').next());
             // The client may have closed the connection.
-            _ = far.write_all(&answers(unit.unwrap_or_default()));
+            _ = server.write_all(&answers(unit.unwrap_or_default()));
         });
-        let result = request(Bus(near));
+        let result = request(Bus(client));
         bus.join().unwrap();
         result.map_or_else(|error| error.to_string(), |()| "moved".to_owned())
     }

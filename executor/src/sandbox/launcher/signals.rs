@@ -101,7 +101,7 @@ const FORWARDED: u64 = !OWN;
 const INHERITED: [Signal; 4] =
     [Signal::HUP, Signal(libc::SIGINT), Signal(libc::SIGQUIT), Signal::TERM];
 
-/// Interval in which a repeated signal is ignored: engines send it to a launcher and to its children, so
+/// Interval in which a repeated signal is ignored: workload managers send it to a launcher and to its children, so
 /// that a launcher, or an init, gets it from both.
 const ONE_SIGNAL: Duration = Duration::from_millis(100);
 

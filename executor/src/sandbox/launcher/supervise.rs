@@ -42,9 +42,9 @@ pub(crate) fn supervise(
         child: Child {
             pid,
             init,
-            begun: false,
+            executed: false,
             killed_for: None,
-            asked: false,
+            termination_requested: false,
             timed_out: false,
             out_of_memory: false,
             continued: None,
@@ -60,7 +60,7 @@ pub(crate) fn supervise(
     };
     let exit = loop {
         let ready = launcher.wait(launcher.next())?;
-        launcher.pass_on(&ready);
+        launcher.relay(&ready);
         launcher.read_report(&ready)?;
         launcher.keep_time();
         if ready.signal {
@@ -107,7 +107,7 @@ impl Launcher<'_> {
     }
 
     /// Relays input and output.
-    fn pass_on(&mut self, ready: &Ready) {
+    fn relay(&mut self, ready: &Ready) {
         let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.terminal));
         if let Some(terminal) = &mut self.terminal
             && let Some(group) = terminal.take_stop()
@@ -116,7 +116,7 @@ impl Launcher<'_> {
             self.child.was_continued();
         }
         if hung_up {
-            self.child.pass_on(Signal::HUP, To::First);
+            self.child.forward(Signal::HUP, To::First);
             // The job's terminal hangs up, too: a job that ignores the signal reads end of file.
             self.terminal = None;
         }
@@ -144,7 +144,7 @@ impl Launcher<'_> {
         self.report.extend(&buffer[..len]);
         if len == 0 {
             self.pipe = None;
-            self.child.begun = self.report.is_empty();
+            self.child.executed = self.report.is_empty();
             self.settled = Some(Instant::now() + SETTLED);
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Launcher<'_> {
         if self.reader.next().is_some_and(|time| Instant::now() >= time)
             && self.reader.ends(self.child.pid)
         {
-            self.child.end_as_by(Signal::PIPE);
+            self.child.kill_instead_of(Signal::PIPE);
         }
         if self.deadline.is_some_and(|time| Instant::now() >= time) {
             self.deadline = self.child.time_out();
@@ -181,19 +181,19 @@ impl Launcher<'_> {
             // If nothing is buffered, the rest can be read without waiting.
             let idle = self.relays.iter().all(Relay::is_idle)
                 && self.terminal.as_ref().is_none_or(Terminal::is_idle);
-            let limit = match (idle, self.child.asked || self.child.timed_out) {
+            let limit = match (idle, self.child.termination_requested || self.child.timed_out) {
                 (true, _) => Some(Duration::ZERO),
                 (false, true) => Some(DRAIN_TIMEOUT),
                 (false, false) => None,
             };
             let ready = self.wait(limit.map(|limit| Instant::now() + limit))?;
-            let Arrived { near, room, .. } = ready.terminal;
-            if limit.is_some() && !(near || room || ready.relays.contains(&true)) {
+            let Arrived { manager, writable, .. } = ready.terminal;
+            if limit.is_some() && !(manager || writable || ready.relays.contains(&true)) {
                 return Ok(());
             }
-            self.pass_on(&ready);
+            self.relay(&ready);
             // A child that failed early sends no terminal.
-            if near && self.terminal.as_ref().is_some_and(|terminal| !terminal.has_come()) {
+            if manager && self.terminal.as_ref().is_some_and(|terminal| !terminal.is_received()) {
                 self.terminal = None;
             }
             while let Some((signal, _)) = self.signals.queue.read()? {
@@ -210,17 +210,17 @@ impl Launcher<'_> {
         let queue = self.signals.queue.as_fd();
         let nothing = || PollFd::from_borrowed_fd(queue, PollFlags::empty());
         let terminal = self.terminal.as_ref();
-        let (typed, near, room) =
+        let (input, manager, writable) =
             terminal.map_or_else(|| (None, nothing(), None), Terminal::polled);
         let mut fds = vec![
             PollFd::from_borrowed_fd(queue, PollFlags::IN),
             self.pipe.as_ref().map_or_else(nothing, |pipe| PollFd::new(pipe, PollFlags::IN)),
-            typed.unwrap_or_else(nothing),
-            near,
-            room.unwrap_or_else(nothing),
+            input.unwrap_or_else(nothing),
+            manager,
+            writable.unwrap_or_else(nothing),
         ];
         // Only after the exec: before, there is no output.
-        let reader = self.child.begun.then(|| self.reader.polled()).flatten();
+        let reader = self.child.executed.then(|| self.reader.polled()).flatten();
         fds.push(reader.unwrap_or_else(nothing));
         fds.push(self.memory.as_ref().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(self.relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
@@ -233,12 +233,12 @@ impl Launcher<'_> {
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
         }
         let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let [signal, report, typed, near, room, reader, memory] =
+        let [signal, report, input, manager, writable, reader, memory] =
             std::array::from_fn(|index| ready[index]);
         if settled.is_some_and(|settled| Instant::now() >= settled) {
             self.settled = None;
         }
-        let terminal = Arrived { typed, near, room };
+        let terminal = Arrived { input, manager, writable };
         Ok(Ready { signal, report, terminal, reader, memory, relays: ready[7..].to_vec() })
     }
 }

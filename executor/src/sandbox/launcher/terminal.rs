@@ -1,6 +1,6 @@
 //! A pseudo-terminal for the job, and the relay between it and the caller's terminal.
 //!
-//! The job's controlling terminal is the subordinate side of a new pty(7) of its own `/dev/pts`: job control works,
+//! The job's controlling terminal is the subsidiary side of a new pty(7) of its own `/dev/pts`: job control works,
 //! and the caller's terminal is not accessible. The launcher gets the manager side through a socket.
 
 use crate::sandbox::setup::{descriptors::receive, terminal::Settings};
@@ -26,11 +26,11 @@ pub(crate) struct Terminal {
     output: Option<OwnedFd>,
     before: Termios,
     /// The socket that both sides are received from, then the manager side.
-    near: OwnedFd,
-    /// The subordinate side, kept open: otherwise a job that closes its own would look like a hangup.
-    far: Option<OwnedFd>,
+    manager: OwnedFd,
+    /// The subsidiary side, kept open: otherwise a job that closes its own would look like a hangup.
+    subsidiary: Option<OwnedFd>,
     /// Input that is not written to the job's terminal yet.
-    typed: Vec<u8>,
+    input: Vec<u8>,
     /// Output that is not written to the caller's terminal yet.
     written: Vec<u8>,
     typing: bool,
@@ -42,9 +42,9 @@ pub(crate) struct Terminal {
 /// The results of a poll: input at the caller's terminal, output at the manager side, the caller's terminal writable.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrived {
-    pub(crate) typed: bool,
-    pub(crate) near: bool,
-    pub(crate) room: bool,
+    pub(crate) input: bool,
+    pub(crate) manager: bool,
+    pub(crate) writable: bool,
 }
 
 impl Terminal {
@@ -58,7 +58,8 @@ impl Terminal {
         let before = tcgetattr(screen)?;
         let size = tcgetwinsize(screen)?;
         let flags = SocketFlags::CLOEXEC;
-        let (near, socket) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let (manager, socket) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let mut modes = before.clone();
         if !full {
             modes.make_raw();
@@ -69,9 +70,9 @@ impl Terminal {
             caller,
             output: open(path, reopened, Mode::empty()).ok(),
             before,
-            near,
-            far: None,
-            typed: Vec::new(),
+            manager,
+            subsidiary: None,
+            input: Vec::new(),
             written: Vec::new(),
             typing: full,
             full,
@@ -99,11 +100,11 @@ impl Terminal {
     }
 
     fn stopped_by(&self, typed: &[u8]) -> Option<Pid> {
-        let modes = tcgetattr(&self.near).ok()?;
+        let modes = tcgetattr(&self.manager).ok()?;
         let key = modes.special_codes[SpecialCodeIndex::VSUSP];
         let acts = key != 0 && modes.local_modes.contains(LocalModes::ISIG);
-        let group = tcgetpgrp(&self.near).ok().filter(|_| acts && typed.contains(&key))?;
-        (tcgetsid(&self.near) == Ok(group)).then_some(group)
+        let group = tcgetpgrp(&self.manager).ok().filter(|_| acts && typed.contains(&key))?;
+        (tcgetsid(&self.manager) == Ok(group)).then_some(group)
     }
 
     /// Restores the modes of the caller's terminal before a stop.
@@ -126,22 +127,22 @@ impl Terminal {
 
     /// Sets the size of the job's terminal to that of the caller's. The kernel sends SIGWINCH.
     pub(crate) fn resize(&self) {
-        if let (Some(_), Ok(size)) = (&self.far, tcgetwinsize(self.caller.1)) {
-            _ = tcsetwinsize(&self.near, size);
+        if let (Some(_), Ok(size)) = (&self.subsidiary, tcgetwinsize(self.caller.1)) {
+            _ = tcsetwinsize(&self.manager, size);
         }
     }
 
-    /// The descriptors to poll: the caller's terminal for input if that is wanted, the manager side, and the caller's
+    /// The descriptors to poll: the caller's terminal for input if it is read, the manager side, and the caller's
     /// terminal for output if there is any.
     pub(crate) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>, Option<PollFd<'_>>) {
-        let typing = self.far.is_some() && self.typing && self.typed.is_empty();
+        let typing = self.subsidiary.is_some() && self.typing && self.input.is_empty();
         let keys = typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
-        let mut near = PollFlags::empty();
-        near.set(PollFlags::IN, self.is_idle());
-        near.set(PollFlags::OUT, !self.typed.is_empty());
-        let room = PollFd::from_borrowed_fd(self.screen(), PollFlags::OUT);
-        let near = PollFd::from_borrowed_fd(self.near.as_fd(), near);
-        (keys, near, (!self.is_idle()).then_some(room))
+        let mut manager = PollFlags::empty();
+        manager.set(PollFlags::IN, self.is_idle());
+        manager.set(PollFlags::OUT, !self.input.is_empty());
+        let writable = PollFd::from_borrowed_fd(self.screen(), PollFlags::OUT);
+        let manager = PollFd::from_borrowed_fd(self.manager.as_fd(), manager);
+        (keys, manager, (!self.is_idle()).then_some(writable))
     }
 
     /// The descriptor that output is written to.
@@ -155,55 +156,55 @@ impl Terminal {
     }
 
     /// Whether the child has sent its terminal.
-    pub(crate) fn has_come(&self) -> bool {
-        self.far.is_some()
+    pub(crate) fn is_received(&self) -> bool {
+        self.subsidiary.is_some()
     }
 
     /// Stops reading input, after the end of the job.
     pub(crate) fn stop_typing(&mut self) {
         self.typing = false;
-        self.typed.clear();
+        self.input.clear();
     }
 
     /// Relays the available data after a poll. Returns whether the caller's terminal has just hung up.
-    pub(crate) fn pump(&mut self, Arrived { typed, near, room }: Arrived) -> bool {
+    pub(crate) fn pump(&mut self, Arrived { input, manager, writable }: Arrived) -> bool {
         let mut hung_up = false;
-        if self.far.is_none() {
+        if self.subsidiary.is_none() {
             // A child that fails before it has a terminal reports that by its pipe.
-            // Nothing is received before the poll says so: `receive` would close descriptors that come late.
-            let ends = if near { receive(self.near.as_fd()) } else { None };
-            if let Some([near, far]) = ends {
+            // Nothing is received before the poll reports it: `receive` would close descriptors that come late.
+            let ends = if manager { receive(self.manager.as_fd()) } else { None };
+            if let Some([manager, subsidiary]) = ends {
                 // If it fails: reads follow a poll, so they do not block.
-                _ = fcntl_setfl(&near, OFlags::NONBLOCK);
-                (self.near, self.far) = (near, Some(far));
+                _ = fcntl_setfl(&manager, OFlags::NONBLOCK);
+                (self.manager, self.subsidiary) = (manager, Some(subsidiary));
                 self.resize();
             }
             return false;
         }
-        if typed && self.typing && self.typed.is_empty() {
+        if input && self.typing && self.input.is_empty() {
             let mut buffer = [0; 4096];
             // In raw mode, end of file is a hangup; its signal may have come too early to be handled.
             match retry_on_intr(|| read(&self.caller.0, &mut buffer)) {
                 Ok(0) | Err(Errno::IO) => {
                     (self.typing, hung_up) = (false, true);
-                    self.far = None; // no output is possible
+                    self.subsidiary = None; // no output is possible
                 }
                 Ok(len) => {
                     self.stop = self.stopped_by(&buffer[..len]);
-                    self.typed.extend(&buffer[..len]);
+                    self.input.extend(&buffer[..len]);
                 }
                 Err(_) => {}
             }
         }
-        if let Ok(len) = write(&self.near, &self.typed) {
-            self.typed.drain(..len);
+        if let Ok(len) = write(&self.manager, &self.input) {
+            self.input.drain(..len);
         }
-        if near && self.is_idle() {
+        if manager && self.is_idle() {
             let mut buffer = [0; 4096];
-            let len = read(&self.near, &mut buffer).unwrap_or(0);
+            let len = read(&self.manager, &mut buffer).unwrap_or(0);
             self.written.extend(&buffer[..len]);
             self.show();
-        } else if room {
+        } else if writable {
             self.show();
         }
         hung_up
@@ -240,27 +241,27 @@ mod tests {
     #[test]
     fn a_terminal_sent_after_the_poll_is_received_after_the_next() {
         let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let near = openpt(open).unwrap();
-        unlockpt(&near).unwrap();
-        let far = ioctl_tiocgptpeer(&near, open).unwrap();
+        let manager = openpt(open).unwrap();
+        unlockpt(&manager).unwrap();
+        let subsidiary = ioctl_tiocgptpeer(&manager, open).unwrap();
         let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
         let (socket, child) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
         let mut terminal = Terminal {
             caller: (stdin(), stdout()),
             output: None,
-            before: tcgetattr(&far).unwrap(),
-            near: socket,
-            far: None,
-            typed: Vec::new(),
+            before: tcgetattr(&subsidiary).unwrap(),
+            manager: socket,
+            subsidiary: None,
+            input: Vec::new(),
             written: Vec::new(),
             typing: false,
             full: false,
             stop: None,
         };
-        send(child.as_fd(), &[near.as_fd(), far.as_fd()]).unwrap();
-        let nothing = Arrived { typed: false, near: false, room: false };
+        send(child.as_fd(), &[manager.as_fd(), subsidiary.as_fd()]).unwrap();
+        let nothing = Arrived { input: false, manager: false, writable: false };
         terminal.pump(nothing);
-        terminal.pump(Arrived { near: true, ..nothing });
-        assert!(terminal.has_come());
+        terminal.pump(Arrived { manager: true, ..nothing });
+        assert!(terminal.is_received());
     }
 }

@@ -42,7 +42,7 @@ pub enum Groups {
 /// A control group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Controllers of the hierarchy of version 1, separated by `,`; empty for version 2.
+    /// Controllers of the hierarchy of cgroup v1, separated by `,`; empty for cgroup v2.
     pub controllers: String,
     /// Its path below the root of the hierarchy, as in `/proc/self/cgroup`; empty for a group that does not exist
     /// yet.
@@ -51,7 +51,7 @@ pub struct Group {
 
 impl Groups {
     /// The control groups of a job without limits, which are its caller's; none if those are the roots of
-    /// version 1. The root of version 2 is recognized later, by its files.
+    /// cgroup v1. The root of cgroup v2 is recognized later, by its files.
     #[must_use]
     pub fn inherited(self) -> Self {
         match self {
@@ -102,7 +102,7 @@ impl Host {
     }
 }
 
-/// Controllers of version 1 that programs read their limits from.
+/// Controllers of cgroup v1 that programs read their limits from.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "cpuset"];
 
 /// Reads `/proc/self/cgroup`, cgroups(7): lines of number, controllers and group.

@@ -31,7 +31,7 @@ pub struct Job {
     /// Empty writable directories.
     pub tmpfs: Vec<Tmpfs>,
     /// Directory of the host that is mounted as `/tmp`.
-    pub tmp: Option<Made>,
+    pub tmp: Option<CreatedDir>,
     /// Host name; default `joblet`.
     pub hostname: Option<String>,
     /// User and group; default the caller's.
@@ -46,7 +46,7 @@ pub struct Job {
     pub descriptors: Vec<RawFd>,
     /// Directories appended to search paths: variable and directory.
     pub search: Vec<(OsString, OsString)>,
-    /// Whether the content of its private `/work` is wanted afterwards.
+    /// Whether the content of its private `/work` is read afterwards.
     pub results: bool,
     /// Limits of its resources.
     pub limits: Limits,
@@ -133,7 +133,7 @@ pub struct Bind {
 
 /// A directory of the host that was made for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct CreatedDir {
     /// Path on the host, relative to the current directory.
     pub path: PathBuf,
     /// Device and inode number: it is not mounted if another directory is there.
@@ -161,7 +161,7 @@ pub struct Ids {
 /// Limits of a job's resources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Memory, with files on tmpfs, in bytes. None of it is swapped out.
+    /// Memory, with files on tmpfs, in bytes. With cgroup v2 none of it is swapped out; with cgroup v1 the limit includes swap.
     pub memory: Option<u64>,
     /// Processor time, in thousandths of one processor.
     pub cpu: Option<u32>,

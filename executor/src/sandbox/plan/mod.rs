@@ -27,7 +27,7 @@ const WORK: &str = "/work";
 const HOSTNAME: &str = "joblet";
 
 /// Files of the host's resolver.
-const NAMES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// Default `PATH`, as of shells.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -73,7 +73,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.extend(mounts(runtime, ids));
     steps.push(Step::Directories { owner: ids });
     if !network {
-        steps.extend(NAMES.map(|path| Step::Names { path }));
+        steps.extend(RESOLVER_FILES.map(|path| Step::ResolverFile { path }));
     }
     let env = environment(runtime, job, host);
     // Ignored if it cannot be a field of /etc/passwd.
@@ -106,7 +106,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::Tmpfs { target, mode: 0o755, size, owner: ids });
     }
     steps.extend(job.tmp.as_ref().map(|made| Step::Bind {
-        source: Origin::Made(made.path.clone(), made.identity),
+        source: Origin::CreatedDir(made.path.clone(), made.identity),
         target: "/tmp".into(),
         writable: true,
     }));
@@ -246,7 +246,7 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
     let mut env: BTreeMap<OsString, OsString> =
         defaults.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     if served_owner(job, host).uid == 0 {
-        // Root without CAP_CHOWN: tar would fail for every file of somebody else.
+        // Root without CAP_CHOWN: tar would fail for every file of another user.
         env.insert("TAR_OPTIONS".into(), "--no-same-owner".into());
     }
     env.extend(job.term.iter().map(|term| ("TERM".into(), term.clone())));

@@ -20,7 +20,8 @@ pub enum Origin {
     /// A path of the host.
     Host(#[serde(serialize_with = "lossy")] PathBuf),
     /// A path of the host at which this directory must still be: its device and inode number.
-    Made(#[serde(serialize_with = "lossy")] PathBuf, #[serde(skip)] (u64, u64)),
+    #[serde(rename = "made")]
+    CreatedDir(#[serde(serialize_with = "lossy")] PathBuf, #[serde(skip)] (u64, u64)),
     /// The caller's current directory.
     Cwd,
 }
@@ -60,7 +61,7 @@ pub enum Step {
         #[serde(skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
     },
-    /// A fresh `/proc`, without what leaks.
+    /// A new `/proc`, with files that expose the host masked.
     Proc {
         /// Whether the job's user is the host's root: then sysctls become read-only.
         protect: bool,
@@ -157,7 +158,8 @@ pub enum Step {
         name: String,
     },
     /// A file of the host's resolver.
-    Names {
+    #[serde(rename = "names")]
+    ResolverFile {
         /// Its path, on the host and in the job.
         path: &'static str,
     },
@@ -212,7 +214,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runtime(path) => write!(f, "{} of the runtime", path.display()),
-            Self::Host(path) | Self::Made(path, _) => write!(f, "{}", path.display()),
+            Self::Host(path) | Self::CreatedDir(path, _) => write!(f, "{}", path.display()),
             Self::Cwd => f.write_str("the current directory"),
         }
     }
@@ -272,7 +274,7 @@ impl fmt::Display for Step {
                 write!(f, "add user {user} and group {group} to /etc/passwd and /etc/group")
             }
             Self::Hosts { name } => write!(f, "add {name} to /etc/hosts"),
-            Self::Names { path } => write!(f, "show the host's {path}"),
+            Self::ResolverFile { path } => write!(f, "show the host's {path}"),
             Self::SealRoot => f.write_str("make the root read-only"),
             Self::EnterRoot => f.write_str("enter the root and detach the host's"),
             Self::Workdir { path } => write!(f, "change to {}", path.display()),

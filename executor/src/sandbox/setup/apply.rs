@@ -1,11 +1,10 @@
 //! Application of a plan's steps, one after the other, in the child.
 
 use super::{
-    command, copy, descriptors, dev,
+    command, copy, descriptors, dev, etc_files,
     failure::{Failure, Kind},
     mounts::RootFs,
-    names, network, private_copy, privileges, proc, seal, seccomp, serve, source,
-    standard_directories,
+    network, private_copy, privileges, proc, seal, seccomp, serve, source, standard_directories,
     standard_files::StandardFiles,
     sysfs, terminal,
 };
@@ -42,7 +41,7 @@ pub(crate) struct Sandbox<'a> {
     pub ignored: &'a [i32],
     /// Socket to receive the network namespace from; without one, the child makes it.
     pub network: Option<BorrowedFd<'a>>,
-    /// Socket to send the private `/work` over, if its content is wanted afterwards.
+    /// Socket to send the private `/work` over, if its content is read afterwards.
     pub results: Option<BorrowedFd<'a>>,
     /// `cgroup.procs` of the job's control groups, if it was not started in them.
     pub entrances: &'a [OwnedFd],
@@ -120,10 +119,10 @@ impl Sandbox<'_> {
             }
             Step::Directories { owner } => standard_directories::create(rootfs, *owner),
             Step::Account { ids, user, group, home } => {
-                names::show_accounts(rootfs, *ids, (user, group), home.as_os_str().as_bytes())
+                etc_files::show_accounts(rootfs, *ids, (user, group), home.as_os_str().as_bytes())
             }
-            Step::Hosts { name } => names::show_hosts(rootfs, name),
-            Step::Names { path } => names::show_host_file(rootfs, Path::new(path)),
+            Step::Hosts { name } => etc_files::show_hosts(rootfs, name),
+            Step::ResolverFile { path } => etc_files::show_host_file(rootfs, Path::new(path)),
             Step::Terminal { owner } => {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(rootfs, self.terminal.ok_or_else(none)?, self.files, *owner)

@@ -86,8 +86,8 @@ pub(crate) fn mount(
     };
     mkdir("pts", Mode::from_raw_mode(0o755))?;
     umask(before);
-    // With the nodes of the host: whoever may open them can do so, but whose they are, and what
-    // their permissions are, is the host's. Before more is mounted, which is the job's.
+    // With the nodes of the host: they can be opened by users with permission, but their owners and modes
+    // stay the host's. Before more is mounted, which is the job's.
     seal::seal(&rootfs.proc, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
     // Terminals of its own; the names in it lead to no terminal of the host.
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
@@ -99,7 +99,7 @@ pub(crate) fn mount(
         c"newinstance,ptmxmode=0666,mode=0620,max=1024",
     )?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Nobody else can mount anything here, and no step has yet.
+    // No other process can mount anything here, and no step has yet.
     let pts = openat(CWD, "pts", flags, Mode::empty())?;
     rootfs.pts.get_or_init(|| pts);
     fchdir(&rootfs.cwd)?;

@@ -1,5 +1,5 @@
-//! A private view of a current directory that overlayfs refuses: to a user, with mounts below it or
-//! before Linux 5.11; and on file systems that cannot be a lower layer.
+//! A private view of a current directory that cannot be the lower layer of an overlay: because its file system cannot, or,
+//! for ordinary users, because it has mounts below it or the kernel is older than Linux 5.11.
 //!
 //! The directory itself is never mounted: opening a socket or a FIFO of the host, even through
 //! a read-only mount, connects to processes of the host. The view is a tree of new directories, with

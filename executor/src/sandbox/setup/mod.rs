@@ -13,7 +13,7 @@
 //! private_copy  a private /work: overlay   by overlayfs;   mirror   where that is refused
 //! proc, dev, sysfs                 /proc, /dev, /sys
 //! standard_directories             /run, /var/tmp, /home, …;   copy   files of --upload
-//! names         /etc/passwd, /etc/group, /etc/hosts, /etc/resolv.conf
+//! etc_files     /etc/passwd, /etc/group, /etc/hosts, /etc/resolv.conf
 //! privileges    capabilities, no_new_privs, limits;   seccomp   the filter of system calls
 //! standard_files, terminal         standard input, output and error
 //! descriptors   SCM_RIGHTS;   failure   the report to the launcher
@@ -25,12 +25,12 @@ pub(crate) mod command;
 mod copy;
 pub(crate) mod descriptors;
 mod dev;
+mod etc_files;
 pub(crate) mod failure;
 mod layer;
 mod mirror;
 pub(crate) mod mount_calls;
 pub(crate) mod mounts;
-mod names;
 pub(crate) mod network;
 mod overlay;
 mod private_copy;

@@ -117,7 +117,7 @@ impl RootFs {
                 let runtime = self.served.get().unwrap_or(&self.runtime);
                 beneath::open(runtime.as_fd(), path, Escape::Refuse, Create::Nothing)
             }
-            Origin::Host(path) | Origin::Made(path, _) => {
+            Origin::Host(path) | Origin::CreatedDir(path, _) => {
                 openat(&self.cwd, path, flags, Mode::empty())
             }
             Origin::Cwd => openat(&self.cwd, ".", flags, Mode::empty()),
@@ -309,7 +309,7 @@ impl RootFs {
         let source = self.open_origin(origin)?;
         let stat = fstat(&source)?;
         // A descriptor of the launcher would not do: its mount is of another namespace, and cannot be cloned.
-        if let Origin::Made(_, identity) = origin
+        if let Origin::CreatedDir(_, identity) = origin
             && (stat.st_dev, stat.st_ino) != *identity
             && !weaken::without("tmp")
         {

@@ -56,7 +56,7 @@ fn explain(failure: Failure, more: &str, origin: &Origin, user_namespace: bool) 
             "show it as it is, its sockets included, with --bind .:/work, or start from another \
              directory (from / nothing is shared)"
         }
-        Origin::Host(_) | Origin::Made(..) => "use --bind instead",
+        Origin::Host(_) | Origin::CreatedDir(..) => "use --bind instead",
         Origin::Runtime(_) if user_namespace => "run as root, or use a runtime without it",
         Origin::Runtime(_) => "use a runtime without writable mounts",
     };

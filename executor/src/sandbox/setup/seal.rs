@@ -8,7 +8,7 @@ use super::{
     failure::Failure,
     mount_calls::{self, Point},
 };
-use crate::fs::table::split;
+use crate::fs::split::split;
 use crate::sandbox::sys::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use nix::errno::Errno as NixErrno;
 use rustix::{

@@ -1,6 +1,6 @@
 //! The runtime's read-only mounts.
 //!
-//! A read-only bind mount does not restrict sockets and FIFOs: whoever listens at a socket in the runtime can send its job
+//! A read-only bind mount does not restrict sockets and FIFOs: a process that listens at a socket in the runtime can send its job
 //! the host's root directory. So the files of a runtime that others can change are mounted by overlays, whose sockets and
 //! FIFOs are their own since Linux 4.19. For the launcher's and root's runtimes a bind mount is faster.
 
@@ -10,10 +10,10 @@ use nix::errno::Errno as NixErrno;
 use rustix::fs::{FileType, fstat};
 use std::path::Path;
 
-/// Mounts `path` of the runtime on `target`, read-only. Where `of_others` says why others can change the runtime, by an overlay;
-/// else only what the launcher has `checked`.
+/// Mounts `path` of the runtime read-only on `target`: by an overlay if `of_others` is the reason why other users can change
+/// the runtime, else by a bind mount, and only if the launcher has `checked` its device and inode.
 ///
-/// Owners are checked by the launcher: in a user namespace all other users look the same.
+/// The launcher checks owners because in a user namespace all other users have the same ID.
 pub(crate) fn mount(
     rootfs: &RootFs,
     path: &Path,

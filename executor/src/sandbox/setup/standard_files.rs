@@ -7,7 +7,7 @@
 //! | the caller's | the job's |
 //! |---|---|
 //! | `/dev/null`, `/dev/zero` … | the same device in its own `/dev` |
-//! | a pipe without a name | the same pipe, reopened, with status flags of its own |
+//! | an anonymous pipe | the same pipe, reopened, with status flags of its own |
 //! | a regular file opened for reading | the file, reopened on a read-only mount |
 //! | a terminal | its own terminal, or a pipe for input alone ([`super::terminal`]) |
 //! | anything else | a pipe, relayed by the launcher (`launcher/relay.rs`) |

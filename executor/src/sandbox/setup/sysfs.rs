@@ -1,6 +1,6 @@
-//! A job's `/sys`: what programs size themselves by, and nothing of the host's devices.
+//! A job's `/sys`: what programs read to choose their size, and nothing of the host's devices.
 //!
-//! Secure by absence: the directory is the root's own, and shows the host's processors and memory
+//! Allow-list: only what is listed here is shown. The directory is the root's own, and shows the host's processors and memory
 //! (`devices/system`), and the job's own control group, as its root; beside the host's network its
 //! interfaces, too (`class/net`), by which UCX, and so MPI, knows that there is one. All of it is read-only.
 
@@ -28,7 +28,7 @@ const SYSTEM: &str = "sys/devices/system";
 const GROUPS: &str = "sys/fs/cgroup";
 const FLAGS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
-/// `statfs.f_type` of control groups of both versions, linux/magic.h.
+/// `statfs.f_type` of cgroup v1 and v2, linux/magic.h.
 const CGROUP2_SUPER_MAGIC: u32 = 0x6367_7270;
 const CGROUP_SUPER_MAGIC: u32 = 0x0027_e0eb;
 
@@ -37,7 +37,7 @@ const NETWORK: [&str; 3] = ["net", "infiniband", "infiniband_verbs"];
 
 /// Makes `/sys`. `groups` are those that the job is in; it has the host's network if `network`.
 pub(crate) fn mount(rootfs: &RootFs, groups: &Groups, network: bool) -> Result<(), Failure> {
-    // Nobody else can put anything in the place of one of them.
+    // No other process can replace one of them.
     let directory = |path: &Path| mkdirat(&rootfs.root, path, Mode::from_raw_mode(0o755));
     for path in ["sys", "sys/devices", SYSTEM, "sys/fs", GROUPS] {
         directory(Path::new(path))?;

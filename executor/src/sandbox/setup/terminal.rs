@@ -34,20 +34,20 @@ pub(crate) fn open(
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     // Not by its path: a mount of the runtime may cover it.
     let pts = rootfs.pts.get().ok_or(Errno::NOENT)?;
-    let near = if weaken::without("own-terminals") {
+    let manager = if weaken::without("own-terminals") {
         openat(&rootfs.root, "dev/pts/ptmx", flags, Mode::empty())
     } else {
         openat(pts, "ptmx", flags | OFlags::NOFOLLOW, Mode::empty())
     }?;
-    unlockpt(&near)?;
+    unlockpt(&manager)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let far = ioctl_tiocgptpeer(&near, flags)?;
-    fchown(&far, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-    tcsetattr(&far, OptionalActions::Now, &settings.modes)?;
-    tcsetwinsize(&far, settings.size)?;
-    send(settings.socket.as_fd(), &[near.as_fd(), far.as_fd()])?;
+    let subsidiary = ioctl_tiocgptpeer(&manager, flags)?;
+    fchown(&subsidiary, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    tcsetattr(&subsidiary, OptionalActions::Now, &settings.modes)?;
+    tcsetwinsize(&subsidiary, settings.size)?;
+    send(settings.socket.as_fd(), &[manager.as_fd(), subsidiary.as_fd()])?;
     if settings.full {
-        ioctl_tiocsctty(&far)?;
+        ioctl_tiocsctty(&subsidiary)?;
     }
-    Ok(files.install_terminal(far.as_fd())?)
+    Ok(files.install_terminal(subsidiary.as_fd())?)
 }

@@ -4,7 +4,8 @@
 //! the job chooses, and `/proc/self` is the calling process: a descriptor or program of the host in that
 //! process could be executed, and be written to as `/proc/self/exe` afterwards (CVE-2019-5736). So the child
 //! first becomes a program of a hundred bytes, in an unlinked file in the job's own root. It has standard
-//! input, output and error, the pipe for its report, and no other descriptor, memory or program of the host.
+//! input, output and error, the descriptors of `--keep-fd`, the pipe for its report, and no other descriptor, memory or
+//! program of the host.
 #![allow(unsafe_code, reason = "machine code, and its bounds")]
 
 use crate::sandbox::sys;

@@ -53,7 +53,7 @@ static USER: Opt<String> = Opt::value(
     "UID[:GID]",
     Complete::Nothing,
     user,
-    "user of its processes; default: the engine's, root",
+    "user of its processes; default: the container engine's, root",
 );
 static SOURCE: Opt<String> =
     Opt::value("--source", "URL", Complete::Nothing, utf8, "annotation: address of the source");

@@ -3,7 +3,7 @@
 //! In: the arguments after the program's name. Out: a [`Command`], or [`Error::Usage`]. Each file has the rows
 //! of some commands and the functions that read them.
 
-mod habits;
+mod foreign_words;
 mod images;
 mod making;
 mod options;

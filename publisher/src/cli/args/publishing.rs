@@ -1,4 +1,4 @@
-//! `index`, `site`, `serve`, `sign` and `keygen`, which generate and serve a registry.
+//! `index`, `adopt`, `site`, `serve`, `sign` and `keygen`, which generate, sign and serve a registry.
 
 use super::Command as Parsed;
 use super::options::{KEY, PASSWORD_FILE, RECORDS, Signing, signing};

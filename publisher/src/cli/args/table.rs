@@ -1,6 +1,6 @@
 //! The command line of `joblet-publish`, from which parsing, help, the manual page and completions are derived.
 
-use super::{Command, habits, images, making, published, publishing, refreshing, releasing};
+use super::{Command, foreign_words, images, making, published, publishing, refreshing, releasing};
 use crate::env;
 use joblet_cli::{Class, Program};
 
@@ -38,7 +38,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &joblet_cli::Command::HELP,
         &joblet_cli::Command::VERSION,
     ],
-    habits: &habits::HABITS,
+    foreign_words: &foreign_words::FOREIGN,
     examples: &[
         ("joblet-publish new tools-1", "a new runtimes-src/tools-1/manifest.yaml, to be edited"),
         ("joblet-publish lock tools-1", "the lock of its inputs, to be committed"),

@@ -23,9 +23,9 @@ use zstd_safe::{CCtx, CParameter};
 /// Compression of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
-    /// Supported by every registry and engine.
+    /// Supported by every registry and container engine.
     Gzip,
-    /// Smaller, faster to unpack, slow to compress; supported by engines since about 2021.
+    /// Smaller, faster to unpack, slow to compress; supported by container engines since about 2021.
     Zstd,
 }
 
@@ -77,8 +77,8 @@ impl Blocks {
 
 impl Write for Blocks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.compression.block() - self.plain.len();
-        let taken = &bytes[..room.min(bytes.len())];
+        let free = self.compression.block() - self.plain.len();
+        let taken = &bytes[..free.min(bytes.len())];
         self.plain.extend(taken);
         self.hash.update(taken);
         if self.plain.len() == self.compression.block() {
@@ -134,7 +134,7 @@ fn work(compression: Compression, jobs: &Mutex<Receiver<Job>>) {
             Compression::Gzip => gzip(compression, &block),
             Compression::Zstd => zstd(compression, &block),
         };
-        _ = reply.send(made); // fails if the writer gave up
+        _ = reply.send(made); // fails if the writer has ended
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct About {
     pub source: Option<String>,
     /// Revision of its source, if given.
     pub revision: Option<String>,
-    /// `UID[:GID]` of its processes; `None`: the engine's default, root.
+    /// `UID[:GID]` of its processes; `None`: the container engine's default, root.
     pub user: Option<String>,
     /// The image that it was made from, if any.
     pub base: Option<String>,
@@ -67,8 +67,9 @@ impl About {
             ("revision", self.revision.as_ref()),
             ("base.digest", self.base.as_ref()),
         ];
-        let said = all.into_iter().filter_map(|(key, value)| Some((key, value?.clone())));
-        said.filter(|(_, value)| !value.is_empty())
+        let given = all.into_iter().filter_map(|(key, value)| Some((key, value?.clone())));
+        given
+            .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value))
             .collect()
     }

@@ -1,7 +1,7 @@
 //! Conversion of a runtime's archive to the layers of its image.
 //!
 //! The content of `isolated/` becomes the root, with the empty directories that a sandbox of `joblet-exec` adds
-//! and that an engine cannot create in a read-only root. If a runtime contains more than Debian packages, these are
+//! and that a container engine cannot create in a read-only root. If a runtime contains more than Debian packages, these are
 //! a lower layer of their own: versions that differ only in wheels share it.
 
 use super::blocks::{Blob, Blocks, Compression, compress};

@@ -144,13 +144,13 @@ mod tests {
 
     #[test]
     fn other_files_than_databases_are_reported() {
-        for (bytes, said) in [
+        for (bytes, want) in [
             (&b""[..], "not a database of a kind that is known"),
             (b"SQLite format 3\0", "a page that is cut off"),
             (b"RpmP", "a page that is cut off"),
             (&[0; 600], "not a database of a kind that is known"),
         ] {
-            assert_eq!(packages(bytes), Err(said), "{bytes:?}");
+            assert_eq!(packages(bytes), Err(want), "{bytes:?}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn blobs(file: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
         }
         let number = little(slot, 4).ok_or(CUT)?;
         if number == 0 {
-            continue; // nobody's
+            continue; // unused
         }
         let at = (little(slot, 8).ok_or(CUT)? as usize).checked_mul(UNIT).ok_or(CUT)?;
         let blob = file.get(at..).ok_or(CUT)?;

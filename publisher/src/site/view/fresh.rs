@@ -27,7 +27,7 @@ impl Catalogue<'_> {
     /// Freshness of a version; `None` if `freshness.json` lacks it.
     pub(super) fn freshness(&self, name: &RuntimeName, version: &Version) -> Option<Freshness> {
         let all = self.freshness?;
-        let Fresh { inputs_of, inputs, newer, security, fixes } = all.of(name, version)?;
+        let Fresh { inputs_of, inputs, newer, security, fixes } = all.get(name, version)?;
         Some(Freshness {
             inputs_of: day(inputs_of)?.to_owned(),
             checked: day(&all.checked_at)?.to_owned(),

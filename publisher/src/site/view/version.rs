@@ -34,7 +34,7 @@ pub(in crate::site) struct VersionPage<'a> {
     archives: Vec<Archive>,
     /// Since the version before, if there is one.
     changes: Option<Changes>,
-    /// `owner/repo` on GitHub that published it, where its address says so.
+    /// `owner/repo` on GitHub that published it, if its address has it.
     repository: Option<String>,
     /// The part after the slash, which is the directory of a clone.
     repository_name: Option<String>,

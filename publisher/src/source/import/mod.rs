@@ -57,8 +57,11 @@ pub fn write(
     }
     let refused = |reason: String| Error::config(from, reason);
     let file = from.file_name().unwrap_or_default().to_string_lossy();
-    let text =
-        if is_list(&file) { requirements::inlined(from, &mut Vec::new())? } else { text(from)? };
+    let text = if is_list(&file) {
+        requirements::inlined(from, &mut Vec::new())?
+    } else {
+        read_text(from)?
+    };
     let draft = read(&file, &text).map_err(refused)?;
     let (text, notes) = render(name, draft, before).map_err(refused)?;
     // The result must be a valid manifest.
@@ -69,7 +72,7 @@ pub fn write(
 }
 
 /// The text of the file `path`.
-fn text(path: &Path) -> Result<String, Error> {
+fn read_text(path: &Path) -> Result<String, Error> {
     String::from_utf8(paths::read(path)?).map_err(|_| Error::config(path, "is not UTF-8"))
 }
 

@@ -16,7 +16,7 @@ use std::{
 pub(super) fn inlined(path: &Path, read: &mut Vec<PathBuf>) -> Result<String, Error> {
     read.push(path.canonicalize().unwrap_or(path.to_owned()));
     let mut all = String::new();
-    for line in super::text(path)?.lines() {
+    for line in super::read_text(path)?.lines() {
         let file =
             ["--requirement", "-r"].iter().find_map(|option| line.trim().strip_prefix(option));
         let Some(file) = file.filter(|rest| !rest.is_empty()) else {

@@ -32,7 +32,7 @@ pub(super) fn read(call: &Call) -> Result<Option<Alternative>, Fault> {
     let unknown = || {
         Fault::new(
             "update-alternatives",
-            "calls `update-alternatives` with words that only running it would tell",
+            "calls `update-alternatives` with words that are known only at run time",
         )
     };
     let words = |from: usize, count: usize| {
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn unknown_arguments_are_reported_and_other_commands_ignored() {
         let error = all("update-alternatives --install /usr/bin/x x $(which y) 5").unwrap_err();
-        assert!(error.what.contains("only running it would tell"), "{error:?}");
+        assert!(error.what.contains("known only at run time"), "{error:?}");
         assert_eq!(all("update-alternatives --remove x /usr/bin/x"), Ok(vec![]));
         assert!(all("update-alternatives --install x x /usr/bin/y 5").is_err(), "no absolute path");
     }

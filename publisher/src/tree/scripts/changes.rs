@@ -24,7 +24,7 @@ pub(super) enum Change {
 pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
     let name = super::name(call);
     let unknown =
-        || Fault::new(name, format!("runs `{name}` with words that only running it would tell"));
+        || Fault::new(name, format!("runs `{name}` with words that are known only at run time"));
     let words: Option<Vec<&str>> = call.iter().skip(1).map(Option::as_deref).collect();
     let Some(words) = words else { return Err(unknown()) };
     let operands = operands(name, &words);
@@ -32,7 +32,7 @@ pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
     let recursive = words.iter().any(|word| matches!(*word, "-a" | "-r" | "-R"));
     let absolute = |path: &str| path.strip_prefix('/').map(str::to_owned);
     if name == "install" && makes_dirs {
-        return Ok(None); // who writes there makes them
+        return Ok(None); // the program that writes there makes them
     }
     let change = match (name, operands.as_slice()) {
         // `ucf --purge FILE`; an empty file.
@@ -156,7 +156,7 @@ mod tests {
         {
             let calls = shell::calls(script, &[]);
             assert!(
-                read(&calls[0]).unwrap_err().what.contains("only running it would tell"),
+                read(&calls[0]).unwrap_err().what.contains("known only at run time"),
                 "{script}"
             );
         }

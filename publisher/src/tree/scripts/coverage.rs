@@ -43,7 +43,7 @@ const PARTS: [&str; 3] = ["/gdk-pixbuf-2.0/", "/gio/modules", "/immodules"];
 pub(super) fn fault(call: &Call) -> Option<Fault> {
     let call = innermost(call);
     let Some(first) = call.first()?.as_deref() else {
-        return Some(Fault::new("", "runs what only running it would tell"));
+        return Some(Fault::new("", "runs a command that is known only at run time"));
     };
     let name = base_name(first);
     let has = |option: &str| call.iter().flatten().any(|word| word.starts_with(option));
@@ -140,12 +140,12 @@ mod tests {
             ("sed -i s/a/b/ /etc/x", Some("runs `sed`")),
             ("echo x > /etc/shells", Some("writes `/etc/shells`")),
             ("echo x > $(mktemp) 2>/dev/null", None),
-            ("$(which x) y", Some("runs what only running it would tell")),
+            ("$(which x) y", Some("runs a command that is known only at run time")),
             ("command -v x >/dev/null; find /x -name y; ls | xargs -0 rm -f", None),
             ("find /x -exec make {} \\;", Some("runs `make`")),
             ("ls | xargs -r make", Some("runs `make`")),
             ("command make x", Some("runs `make`")),
-            ("eval \"$(x)\"", Some("runs what only running it would tell")),
+            ("eval \"$(x)\"", Some("runs a command that is known only at run time")),
         ] {
             let calls = shell::calls(script, &["configure", ""]);
             let found = calls.iter().find_map(fault).map(|fault| fault.what);

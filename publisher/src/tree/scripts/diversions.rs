@@ -21,7 +21,7 @@ impl Diversions {
         let unknown = || {
             Fault::new(
                 "dpkg-divert",
-                "calls `dpkg-divert` with words that only running it would tell",
+                "calls `dpkg-divert` with words that are known only at run time",
             )
         };
         let words = words.ok_or_else(unknown)?;

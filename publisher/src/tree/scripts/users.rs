@@ -64,7 +64,7 @@ impl Users {
         let unknown = || {
             Fault::new(
                 program,
-                format!("runs `{program}` with words that only running it would tell"),
+                format!("runs `{program}` with words that are known only at run time"),
             )
         };
         let (mut options, mut operands) = (BTreeMap::new(), Vec::new());
@@ -137,7 +137,7 @@ impl Users {
 
     /// A line: `u NAME ID "COMMENT" HOME SHELL`, `g NAME ID` or `m NAME GROUP`; `-` is an empty field.
     fn sysuser(&mut self, line: &str) {
-        let words: Vec<String> = tokens::tokenize(line).into_iter().filter_map(text).collect();
+        let words: Vec<String> = tokens::tokenize(line).into_iter().filter_map(word_text).collect();
         let word =
             |at: usize| words.get(at).filter(|word| !matches!(word.as_str(), "-" | "")).cloned();
         let (Some(kind), Some(name)) = (word(0), word(1).filter(|name| is_name(name))) else {
@@ -238,7 +238,7 @@ impl Users {
 }
 
 /// The text of a word; `None` for other tokens.
-fn text(token: Token) -> Option<String> {
+fn word_text(token: Token) -> Option<String> {
     let Token::Word(word) = token else { return None };
     let text = |part| match part {
         Part::Text(text) => text,
@@ -349,10 +349,7 @@ mod tests {
         for script in
             ["adduser --system $(x)", "adduser --system --home $(x) b", "adduser a b c", "useradd"]
         {
-            assert!(
-                read(script).unwrap_err().what.contains("only running it would tell"),
-                "{script}"
-            );
+            assert!(read(script).unwrap_err().what.contains("known only at run time"), "{script}");
         }
     }
 

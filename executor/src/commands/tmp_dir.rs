@@ -1,6 +1,6 @@
 //! `--tmp DIR`: a job's `/tmp` in a directory of the host.
 //!
-//! Whoever can write to DIR can move the directory, and put another one in its place, at any time. So it is used by
+//! A user who can write to DIR can move the directory, and put another one in its place, at any time. So it is used by
 //! descriptor, the job's mount is refused where it is of another directory, and it is removed by a thread with the
 //! privileges of the job, without entering other mounts.
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
 use crate::fs::directory::{Directory, enter_own_mount, identity, remove_content};
 use crate::fs::trust::{is_ours, user};
-use crate::sandbox::{Job, Made};
+use crate::sandbox::{CreatedDir, Job};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Uid, chownat, fchmod, fchown, mkdirat, unlinkat};
 use rustix::io::Errno;
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::thread;
 
 /// A temporary directory, removed with its content when dropped.
-pub(super) struct Scratch {
+pub(super) struct TmpDir {
     around: Directory,
     name: String,
     /// The directory itself.
@@ -30,7 +30,7 @@ pub(super) struct Scratch {
     owner: Option<(u32, u32)>,
 }
 
-impl Scratch {
+impl TmpDir {
     /// Makes a directory in `around` that no other user can enter.
     fn create(around: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let around = Directory::open(around).map_err(Error::file("open", around))?;
@@ -62,39 +62,39 @@ impl Scratch {
     pub(super) fn make(around: &Path, job: &mut Job) -> Result<Self, Error> {
         let is_root = rustix::process::geteuid().is_root();
         let owner = is_root.then(|| job.user.map_or((0, 0), |ids| (ids.uid, ids.gid)));
-        let scratch = Self::create(around, owner)?;
-        let device = [scratch.identity.0];
+        let tmp = Self::create(around, owner)?;
+        let device = [tmp.identity.0];
         // Mount points are made before any other process can enter it.
         let tmpfs = job.tmpfs.iter().map(|tmpfs| (&*tmpfs.target, true));
         let binds = job.binds.iter().map(|bind| (&*bind.target, bind.source.is_dir()));
         for (target, directory) in binds.chain(tmpfs) {
             let Ok(below) = target.strip_prefix("/tmp") else { continue };
             let create = if directory { Create::Directory(&device) } else { Create::File(&device) };
-            beneath::open(scratch.own.as_fd(), below, Escape::Clamp, create)
+            beneath::open(tmp.own.as_fd(), below, Escape::Clamp, create)
                 .map_err(Error::file("create", target))?;
             // They are removed with the job's privileges.
-            if let Some((uid, gid)) = scratch.owner {
+            if let Some((uid, gid)) = tmp.owner {
                 for made in below.ancestors().filter(|made| !made.as_os_str().is_empty()) {
                     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-                    chownat(&scratch.own, made, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                    chownat(&tmp.own, made, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
                         .map_err(Error::file("chown", target))?;
                 }
             }
         }
         if let Some(ids) = job.user.filter(|_| is_root) {
             let (uid, gid) = (Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)));
-            fchown(&scratch.own, uid, gid).map_err(Error::file("chown", scratch.own.path()))?;
+            fchown(&tmp.own, uid, gid).map_err(Error::file("chown", tmp.own.path()))?;
         }
-        job.tmp = Some(Made { path: scratch.own.path().into(), identity: scratch.identity });
-        Ok(scratch)
+        job.tmp = Some(CreatedDir { path: tmp.own.path().into(), identity: tmp.identity });
+        Ok(tmp)
     }
 }
 
-/// Whether `own` is the directory that was made in `around`, or one that is as good: where others can rename, another may
-/// have been opened. Nobody else can enter it, and it is empty.
+/// Whether `own` is the directory that was made in `around`, or an equivalent one: where others can rename, another may
+/// have been opened. It is empty, and no other user can enter it.
 fn is_fresh(around: &Directory, own: &Directory) -> Result<bool, Error> {
     let (outer, inner) = (around.stat()?, own.stat()?);
-    // Where nobody can rename it, no more is asked: what root makes on a network file system may belong to another user.
+    // Where no other user can rename it, no more is checked: what root makes on a network file system may belong to another user.
     let sticky = outer.st_mode & 0o1000 != 0;
     if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) || weaken::without("tmp") {
         return Ok(true);
@@ -103,7 +103,7 @@ fn is_fresh(around: &Directory, own: &Directory) -> Result<bool, Error> {
     Ok(private && own.names()?.is_empty())
 }
 
-impl Drop for Scratch {
+impl Drop for TmpDir {
     fn drop(&mut self) {
         // Entries that cannot be removed stay in the caller's DIR.
         thread::scope(|scope| {
@@ -138,12 +138,12 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A scratch directory and the directory around it.
-    fn scratch() -> (tempfile::TempDir, Scratch) {
+    /// A temporary directory and the directory around it.
+    fn tmp() -> (tempfile::TempDir, TmpDir) {
         let base = tempfile::tempdir().unwrap();
         let owner = rustix::process::geteuid().is_root().then_some((0, 0));
-        let scratch = Scratch::create(base.path(), owner).unwrap();
-        (base, scratch)
+        let tmp = TmpDir::create(base.path(), owner).unwrap();
+        (base, tmp)
     }
 
     /// SEC-B30: what could have been put in the place of a new directory, where others can rename.
@@ -183,14 +183,14 @@ mod tests {
     /// SEC-B21
     #[test]
     fn a_replaced_scratch_directory_is_not_removed() {
-        let (base, scratch) = scratch();
-        let path = base.path().join(&scratch.name);
+        let (base, tmp) = tmp();
+        let path = base.path().join(&tmp.name);
         fs::write(path.join("own"), "").unwrap();
         fs::create_dir_all(base.path().join("neighbour/inner")).unwrap();
         fs::write(base.path().join("neighbour/inner/file"), "data").unwrap();
         fs::rename(&path, base.path().join("moved")).unwrap();
         fs::rename(base.path().join("neighbour"), &path).unwrap();
-        drop(scratch);
+        drop(tmp);
         assert_eq!(fs::read_to_string(path.join("inner/file")).unwrap(), "data");
         assert!(!base.path().join("moved/own").exists());
     }
@@ -201,13 +201,13 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return; // as a user, the kernel refuses it anyway
         }
-        let (base, scratch) = scratch();
-        let path = base.path().join(&scratch.name);
+        let (base, tmp) = tmp();
+        let path = base.path().join(&tmp.name);
         fs::create_dir_all(path.join("of-another")).unwrap();
         fs::write(path.join("of-another/file"), "data").unwrap();
         std::os::unix::fs::chown(path.join("of-another"), Some(65534), Some(65534)).unwrap();
         fs::write(path.join("own"), "").unwrap();
-        drop(scratch);
+        drop(tmp);
         assert_eq!(fs::read_to_string(path.join("of-another/file")).unwrap(), "data");
         assert!(!path.join("own").exists());
     }
@@ -215,13 +215,13 @@ mod tests {
     #[test]
     fn directories_without_permissions_are_removed() {
         use std::os::unix::fs::PermissionsExt;
-        let (base, scratch) = scratch();
-        let path = base.path().join(&scratch.name);
+        let (base, tmp) = tmp();
+        let path = base.path().join(&tmp.name);
         fs::create_dir_all(path.join("a/b/c")).unwrap();
         for closed in [path.join("a/b"), path.join("a"), path.clone()] {
             fs::set_permissions(closed, fs::Permissions::from_mode(0o0)).unwrap();
         }
-        drop(scratch);
+        drop(tmp);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }
 }

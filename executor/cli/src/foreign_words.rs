@@ -1,11 +1,11 @@
-//! Habits: options and commands of other tools that are accepted or explained.
+//! Options and commands of other tools that are accepted or explained.
 
 use crate::Program;
 use crate::option::Row;
 use std::ffi::OsStr;
 
 /// Options or commands of other tools.
-pub struct Habit {
+pub struct ForeignWords {
     /// Options with their dashes, or commands of one or two words.
     pub words: &'static [&'static str],
     /// The commands of options; empty for commands.
@@ -26,7 +26,7 @@ pub enum Meaning {
     Advice(&'static str),
 }
 
-impl Habit {
+impl ForeignWords {
     /// Options of these commands.
     pub const fn option(
         commands: &'static [&'static str],
@@ -42,23 +42,23 @@ impl Habit {
     }
 }
 
-/// The habit for the option `word` of `command`.
+/// The meaning of the option `word` of `command`.
 pub(crate) fn of_option<C>(
     program: &Program<C>,
     command: &str,
     word: &str,
 ) -> Option<&'static Meaning> {
-    let mut habits = program.habits.iter();
-    habits
-        .find(|habit| habit.words.contains(&word) && habit.commands.contains(&command))
-        .map(|habit| &habit.meaning)
+    let mut known = program.foreign_words.iter();
+    known
+        .find(|words| words.words.contains(&word) && words.commands.contains(&command))
+        .map(|words| &words.meaning)
 }
 
 /// The hint for an unknown command, by all of its words or else by the first.
 pub(crate) fn of_command<C>(program: &Program<C>, typed: &str) -> Option<&'static str> {
     let find = |word: &str| {
-        let mut habits = program.habits.iter().filter(|habit| habit.commands.is_empty());
-        habits.find(|habit| habit.words.contains(&word))
+        let mut known = program.foreign_words.iter().filter(|words| words.commands.is_empty());
+        known.find(|words| words.words.contains(&word))
     };
     let first = typed.split(' ').next().unwrap_or_default();
     match find(typed).or_else(|| find(first))?.meaning {

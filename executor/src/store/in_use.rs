@@ -18,7 +18,7 @@
 //! only this machine's processes. There, the files of a removed runtime are kept for a time ([`KEPT_FOR`], or
 //! that of `prune --older-than`) that exceeds the duration of jobs.
 //!
-//! Whoever may open the directory may hold such a lock, even an exclusive one. The effect is limited: a
+//! Every user who may open the directory may hold such a lock, even an exclusive one. The effect is limited: a
 //! starting job tries once and continues without the lock; a removal frees the name, and only the files
 //! stay on the disk until the holder, which is named in a message, ends. Running a job has the same
 //! effect. An exclusive lock that is held while a job starts disables the second way of detection for that

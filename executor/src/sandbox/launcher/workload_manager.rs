@@ -1,6 +1,6 @@
 //! Limits that a workload manager such as Slurm has already set for this process.
 //!
-//! It owns its control groups, of version 1 or 2, and users cannot make groups there. Requested limits are met
+//! It owns its control groups, of cgroup v1 or v2, and users cannot make groups there. Requested limits are met
 //! if its own are at least as strict.
 
 use super::hierarchy::{groups, own_groups};
@@ -17,7 +17,7 @@ pub(crate) fn meets(limits: Limits) -> bool {
     let own = own_groups();
     let pids = || least(&own, ROOT, "pids", ["pids.max"; 2]);
     let affinity = || sched_getaffinity(None).map_or(u64::MAX, |set| u64::from(set.count()) * 1000);
-    // Of version 2 alone: in version 1 it takes two files.
+    // Of cgroup v2 alone: in cgroup v1 it takes two files.
     let cpu = || affinity().min(least(&own, ROOT, "", ["", "cpu.max"]));
     let memory = || least(&own, ROOT, "memory", ["memory.limit_in_bytes", "memory.max"]);
     limits.memory.is_none_or(|wanted| memory() <= wanted)
@@ -25,15 +25,15 @@ pub(crate) fn meets(limits: Limits) -> bool {
         && limits.cpu.is_none_or(|wanted| cpu() <= u64::from(wanted))
 }
 
-/// The lowest value of a process's groups and their ancestors in a file of a controller, which is named `one` in
-/// version 1 and `two` in version 2. `own` is the content of `/proc/self/cgroup`, cgroups(7).
-fn least(own: &[u8], root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 {
+/// The lowest value of a process's groups and their ancestors in a file of a controller, which is named `v1` in
+/// cgroup v1 and `v2` in cgroup v2. `own` is the content of `/proc/self/cgroup`, cgroups(7).
+fn least(own: &[u8], root: &str, controller: &str, [v1, v2]: [&str; 2]) -> u64 {
     let mut least = u64::MAX;
     for (names, path) in groups(own) {
         let (base, file) = if names.is_empty() {
-            (root.to_owned(), two)
+            (root.to_owned(), v2)
         } else if names.split(',').any(|name| name == controller) {
-            (format!("{root}/{controller}"), one)
+            (format!("{root}/{controller}"), v1)
         } else {
             continue;
         };

@@ -1,6 +1,6 @@
 //! The store's directories, each opened once and checked for owner and mode.
 //!
-//! Whoever may write a store decides what runs from it. Root uses only a store that belongs to root and
+//! A user who may write a store decides what runs from it. Root uses only a store that belongs to root and
 //! that no other user may write. An ordinary user may run from any store, and changes only one whose
 //! `.joblet` belongs to that user or to root. All operations are relative to the descriptor that was
 //! checked, so later renames above it have no effect.
@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 
 /// A subdirectory of `.joblet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Subdirectory {
     /// Partial downloads.
     Downloads,
     /// Versions being prepared.
@@ -35,7 +35,7 @@ pub(super) enum Part {
     Receipts,
 }
 
-impl Part {
+impl Subdirectory {
     pub(super) const ALL: [Self; 5] =
         [Self::Downloads, Self::Staging, Self::Interrupted, Self::Removed, Self::Receipts];
 
@@ -88,8 +88,8 @@ impl Store {
     }
 
     /// Opens a subdirectory of `.joblet`, creating it if it is missing.
-    pub(super) fn part(&self, part: Part) -> Result<Directory, Error> {
-        part.open_or_create(&self.open_or_create_work()?)
+    pub(super) fn subdirectory(&self, subdirectory: Subdirectory) -> Result<Directory, Error> {
+        subdirectory.open_or_create(&self.open_or_create_work()?)
     }
 
     /// The store directory that `runtime` is in, and its path there: `NAME-VERSION`, or
@@ -151,7 +151,7 @@ impl Store {
     ) -> Result<Runtime, Error> {
         if let (None, Some((around, _))) = (&loaded.of_others, self.directory_of(runtime)?) {
             let stat = around.stat()?;
-            // A runtime in it that others may not write stays what it is, whoever may write the store.
+            // A runtime in it that others may not write is unchanged, even if others may write the store.
             loaded.of_others =
                 if is_ours(&stat) { None } else { open_to_others(&stat, around.as_fd()) };
         }
@@ -212,8 +212,11 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub(super) fn open_part(&self, part: Part) -> Result<Option<Self>, Error> {
-        match self.enter(part.name_and_mode().0) {
+    pub(super) fn open_subdirectory(
+        &self,
+        subdirectory: Subdirectory,
+    ) -> Result<Option<Self>, Error> {
+        match self.enter(subdirectory.name_and_mode().0) {
             Ok(Some(found)) => found.trusted().map(Some),
             Ok(None) | Err(Error::File { .. }) => Ok(None),
             Err(error) => Err(error),

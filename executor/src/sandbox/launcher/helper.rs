@@ -20,11 +20,11 @@ pub(crate) fn start(work: &mut dyn FnMut()) -> io::Result<()> {
     let launcher = getpid();
     let mut child = || {
         // setsid fails only for a process group leader, which a new process is not.
-        let apart = setsid().is_ok()
+        let detached = setsid().is_ok()
             && set_parent_process_death_signal(Some(Signal::KILL)).is_ok()
             && getppid() == launcher
             && no_files().is_ok();
-        if apart {
+        if detached {
             work();
         }
     };

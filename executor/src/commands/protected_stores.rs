@@ -28,7 +28,7 @@ pub(super) fn check_output(output: &Path, stores: &[PathBuf]) -> Result<Vec<(u64
 /// Adds a read-only bind mount for each of `stores` that is a writable directory of the job, or below one, and a mount
 /// point for each directory between them, which cannot be renamed then. A store that does not exist is made: else the
 /// job could. A writable bind of a directory inside a store is left alone: builds change their trees that way.
-pub(super) fn stores(job: &mut Job, stores: &[PathBuf]) {
+pub(super) fn cover(job: &mut Job, stores: &[PathBuf]) {
     let mut covers = Vec::new();
     for bind in job.binds.iter().filter(|bind| bind.writable) {
         let Ok(source) = bind.source.canonicalize() else { continue };

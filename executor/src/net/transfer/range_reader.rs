@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 /// Most pipelined requests. Their responses together exceed the bandwidth-delay product of all but the
 /// fastest connections.
 const AHEAD: usize = 16;
-/// After how many failures of pipelining with a server it is given up.
+/// Number of failures of pipelining after which it is not used with a server.
 const MAX_PIPELINE_FAILURES: usize = 2;
 /// Progress, in bytes, that resets the retry counter.
 const RETRY_RESET_BYTES: u64 = 1 << 20;
@@ -29,7 +29,7 @@ const UNUSED: usize = 16 << 10;
 
 /// A file that is being read, as a whole or in ranges.
 #[derive(Debug)]
-pub(crate) struct Transfer<'a> {
+pub(crate) struct RangeReader<'a> {
     part: &'a Part,
     /// The ranges still to be read, in bytes of the file. None is empty.
     wanted: VecDeque<Range<u64>>,
@@ -54,13 +54,14 @@ struct Remote<'a> {
     /// How many ranges after the first have been requested.
     ahead: usize,
     pipeline_failures: usize,
-    begun: bool,
+    /// Whether the rest was requested before.
+    requested: bool,
     tries: Tries,
     /// Bytes received since the retry counter was reset.
     arrived: u64,
 }
 
-/// The result of [`Transfer::read`].
+/// The result of [`RangeReader::read`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
     /// This many bytes were read.
@@ -71,7 +72,7 @@ pub(crate) enum Chunk {
     End,
 }
 
-impl<'a> Transfer<'a> {
+impl<'a> RangeReader<'a> {
     /// Reads `part` from offset `from` to its end, in bytes; `etag` is the entity tag of the bytes before.
     ///
     /// # Errors
@@ -149,7 +150,7 @@ impl<'a> Transfer<'a> {
     /// Skips the next `count` bytes.
     ///
     /// # Errors
-    /// As [`Transfer::fill`].
+    /// As [`RangeReader::fill`].
     pub(crate) fn skip(&mut self, mut count: u64) -> Result<(), Error> {
         let mut unused = [0; UNUSED];
         while count > 0 {
@@ -163,7 +164,7 @@ impl<'a> Transfer<'a> {
     /// Reads some of the next bytes of a whole file.
     ///
     /// # Errors
-    /// As [`Transfer::fill`].
+    /// As [`RangeReader::fill`].
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Chunk, Error> {
         let Some(range) = self.wanted.front().cloned() else {
             return self.finish().map(|()| Chunk::End);
@@ -242,7 +243,7 @@ impl<'a> Source<'a> {
                 answer: None,
                 ahead: 0,
                 pipeline_failures: 0,
-                begun: false,
+                requested: false,
                 tries: Tries::new(),
                 arrived: 0,
             })),
@@ -264,7 +265,7 @@ impl Remote<'_> {
 
     /// Requests everything from `at` on. Returns how many bytes the response has before that.
     fn request_rest(&mut self, part: &Part, at: u64) -> Result<u64, Error> {
-        if !std::mem::replace(&mut self.begun, true) && at == 0 {
+        if !std::mem::replace(&mut self.requested, true) && at == 0 {
             return self.request_all(part).map(|()| 0);
         }
         match http::resume(self.url, at, part.size(), self.etag.as_deref(), &mut self.tries)? {

@@ -1,8 +1,8 @@
-//! Installations that another process works on, joined to use their files while they arrive.
+//! Joins the installation by another process, to use its files while they arrive.
 
+use super::directories::Subdirectory;
 use super::interrupted::MARK;
-use super::place::Part;
-use super::{Staging, Store, claim};
+use super::{Staging, Store, unique_name};
 use crate::archive::members::ProgressFile;
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 /// In a staging directory, beside the mark: a [`ProgressFile`].
 pub(super) const PROGRESS: &str = ".joblet-progress";
-/// Interval of looking for one.
+/// Interval at which it is looked for.
 const POLL: Duration = Duration::from_millis(10);
 
-/// An installation that this process or another one works on.
+/// An installation by this process or another one, whose files several processes may use.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub(super) struct SharedInstallation {
     pub(super) staging: Staging,
     /// Where it is shared with other processes, if it is.
     pub(super) progress: Option<ProgressFile>,
@@ -41,7 +41,7 @@ impl Store {
         &self,
         version: &str,
         parse: impl Fn(&[u8]) -> Option<Index>,
-    ) -> Result<Option<Joined>, Error> {
+    ) -> Result<Option<SharedInstallation>, Error> {
         let (begin, limit) = (Instant::now(), Duration::from_secs(self.lock_timeout));
         loop {
             match self.running(version, &parse) {
@@ -55,16 +55,17 @@ impl Store {
         }
     }
 
-    /// Looks for the installation of `version` that another process works on; finds `None` if it is not shared.
+    /// Looks for the installation of `version` by another process; finds `None` if it is not shared.
     fn running(
         &self,
         version: &str,
         parse: impl Fn(&[u8]) -> Option<Index>,
-    ) -> ControlFlow<Option<Joined>> {
-        let staging = || self.open_own_work().ok()??.open_part(Part::Staging).ok()?;
+    ) -> ControlFlow<Option<SharedInstallation>> {
+        let staging =
+            || self.open_own_work().ok()??.open_subdirectory(Subdirectory::Staging).ok()?;
         let Some(around) = staging() else { return ControlFlow::Continue(()) };
         let mut names = around.names().unwrap_or_default();
-        names.retain(|name| claim::version(name) == version);
+        names.retain(|name| unique_name::version(name) == version);
         for name in names {
             let Ok(Some(directory)) = around.enter(&name) else { continue };
             // The mark is made after the other file, if that is made.
@@ -82,15 +83,14 @@ impl Store {
                 let index = parse(&packed)?;
                 let progress = Some(ProgressFile::open(file, index.members().len())?);
                 let staging = Staging::of_other(around, name, directory);
-                Some(Joined { staging, progress, index, packed, tree: Some(tree) })
+                Some(SharedInstallation { staging, progress, index, packed, tree: Some(tree) })
             });
             return ControlFlow::Break(joined);
         }
         ControlFlow::Continue(())
     }
 
-    /// Makes what another process has left, or what was set aside since, the staging directory again that it was; the
-    /// caller holds the lock of `version`.
+    /// Moves the directory that another process left or set aside back to staging. The caller holds the lock of `version`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if it was removed.
@@ -103,7 +103,10 @@ impl Store {
         };
         if !is_there() {
             let work = self.open_own_work()?;
-            let aside = work.map(|work| work.open_part(Part::Interrupted)).transpose()?.flatten();
+            let aside = work
+                .map(|work| work.open_subdirectory(Subdirectory::Interrupted))
+                .transpose()?
+                .flatten();
             // Fails if it is not there either.
             _ = aside.map(|aside| aside.rename_new(version, around, name));
         }

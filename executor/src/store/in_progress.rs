@@ -1,11 +1,11 @@
-//! A version that is used while it is being installed.
+//! Installation of a version that jobs use meanwhile (`run --lazy`).
 //!
-//! Its files arrive in its staging directory, in the order in which they are asked for; when all of them are
-//! there, it is an installation like any other. One process fetches them. Others join it: they see in its
-//! [`ProgressFile`] what is there, and one of them takes over if it ends early.
+//! Its files arrive in its staging directory, in the order in which they are requested; when all of them are
+//! there, it is an installation like any other. One process fetches them. Others join it: they read in its
+//! [`ProgressFile`] which members are written, and one of them takes over if it ends early.
 
 use super::install::{Work, choose, parts, place, receipt, same};
-use super::joined::{Joined, PROGRESS};
+use super::shared_installation::{PROGRESS, SharedInstallation};
 use super::{Installed, Receipt, Staging, Store, hold};
 use crate::archive::members::{self, Follow, OnDemand, ProgressFile, Units};
 use crate::cli::ui::Ui;
@@ -23,16 +23,16 @@ use rustix::fs::OFlags;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A version whose index is here.
+/// A version that is being installed, whose index is fetched.
 #[derive(Debug)]
-pub(crate) struct Begun<'s> {
+pub(crate) struct InProgress<'s> {
     store: &'s Store,
     /// Held until it is installed, so that others wait for it; `None` while another process installs it.
     lock: Mutex<Option<Lock>>,
     staging: Staging,
     /// Where it is shared with other processes, if it is.
     progress: Option<ProgressFile>,
-    /// Its own directory, if another process has begun it.
+    /// Its own directory, if another process began the installation.
     joined: Option<Directory>,
     /// The archive, and what of it is fetched at once.
     source: Source,
@@ -45,14 +45,14 @@ pub(crate) struct Begun<'s> {
 /// The files of an archive, and the units that are fetched of them.
 type Source = (Parts, Units);
 
-/// What has become of an installation by another process.
+/// The state of an installation by another process.
 #[derive(Debug)]
 pub(crate) enum TakeOver {
-    /// It goes on.
+    /// It continues.
     Busy,
     /// The version is installed, in this directory.
     Installed(OwnedFd),
-    /// It ended early, and this process is to go on with it.
+    /// It ended early, and this process continues it.
     Own,
 }
 
@@ -61,12 +61,12 @@ pub(crate) enum TakeOver {
 pub(crate) enum Instead {
     /// It cannot be.
     Nothing(&'static str),
-    /// It is here sooner, or for less, when it is waited for.
+    /// Installing it first is faster, or fetches less.
     Installation(&'static str),
 }
 
-impl<'s> Begun<'s> {
-    /// Begins to install what `spec` means in `catalog`: fetches its index and makes its directories. Or says why
+impl<'s> InProgress<'s> {
+    /// Begins to install what `spec` means in `catalog`: fetches its index and makes its directories. Or returns why
     /// it has to be installed before it is used.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl<'s> Begun<'s> {
                     return Ok(Err(Instead::Installation("another process is installing it")));
                 };
                 ui.detail(&format!("{exact}: serving what another process is installing"));
-                // If it has to go on with it, members are what the progress file tells of.
+                // If this process takes over, members are what the progress file lists.
                 let units = Units::members(&joined.index);
                 (None, (source, units), joined)
             }
@@ -111,12 +111,12 @@ impl<'s> Begun<'s> {
                 }
             }
         };
-        let Joined { staging, progress, index, packed, tree: joined } = joined;
+        let SharedInstallation { staging, progress, index, packed, tree: joined } = joined;
         let lock = Mutex::new(lock);
         Ok(Ok(Self { store, lock, staging, progress, joined, source, index, packed, receipt }))
     }
 
-    /// What is in it.
+    /// Its index.
     pub(crate) fn index(&self) -> &Index {
         &self.index
     }
@@ -126,7 +126,7 @@ impl<'s> Begun<'s> {
         format!("{}@{}", self.receipt.name, self.receipt.version)
     }
 
-    /// What another process fetches of it; `None` if this one does.
+    /// The progress of the process that fetches it; `None` if this one does.
     pub(crate) fn follow(&self) -> Option<Follow<'_>> {
         let progress = self.progress.as_ref().filter(|_| self.joined.is_some());
         progress.map(|progress| Follow::new(&self.index, progress))
@@ -139,7 +139,7 @@ impl<'s> Begun<'s> {
         }
     }
 
-    /// Goes on with the installation of another process, if that has ended early.
+    /// Takes over the installation of another process, if that has ended early.
     ///
     /// # Errors
     /// [`Error::NotFound`] if nothing is left of it; [`Error::Untrusted`], [`Error::File`].
@@ -173,7 +173,7 @@ impl<'s> Begun<'s> {
         let directory = self.staging.directory();
         let into = directory.as_fd().try_clone_to_owned();
         let into = into.map_err(Error::file("open", directory.path()))?;
-        let first = reads::of(&self.packed, self.index.members().len());
+        let first = reads::parse(&self.packed, self.index.members().len());
         let (archive, units) = &self.source;
         let shared = (self.progress.as_ref(), self.joined.is_some());
         OnDemand::new(archive, units.clone(), (&self.index, first), into, shared)
@@ -205,19 +205,19 @@ impl<'s> Begun<'s> {
         let (needed, packed) = (self.index.unpacked_size(), self.packed.clone());
         let receipt = &self.receipt;
         place(self.store, &self.staging, receipt, Some(packed), (needed, true))?;
-        // Who waits for it need not wait for the job.
+        // Processes that wait for it need not wait for the job.
         *self.lock() = None;
         self.staging.clear();
         Ok(())
     }
 
-    /// Leaves it to another process that has the same open: nothing of it is removed here.
+    /// Leaves the staging directory to another process that has it open: nothing is removed.
     pub(crate) fn leave(self) {
         std::mem::forget(self.staging);
     }
 
-    /// Sets aside what has arrived, for the next call, or removes it if that would be of no use; nothing if another
-    /// process installs it.
+    /// Sets aside what has arrived, for the next call, or removes it if it is useless after this error. Does nothing if
+    /// another process installs it.
     pub(crate) fn stop(&self, error: &Error) {
         if self.lock().is_none() {
         } else if matches!(error, Error::Net { .. }) {
@@ -230,7 +230,10 @@ impl<'s> Begun<'s> {
 }
 
 /// Begins an installation: fetches its index, and makes its staging directory.
-fn begin(work: &Work<'_>, source: Parts) -> Result<Result<(Source, Joined), Instead>, Error> {
+fn begin(
+    work: &Work<'_>,
+    source: Parts,
+) -> Result<Result<(Source, SharedInstallation), Instead>, Error> {
     let &Work { exact, choice, catalog, store, lock } = work;
     let wait = |reason| Ok(Err(Instead::Installation(reason)));
     if same(store, exact, catalog, choice)?.is_some() {
@@ -256,7 +259,7 @@ fn begin(work: &Work<'_>, source: Parts) -> Result<Result<(Source, Joined), Inst
         index
     })?;
     if store.interrupted(lock.name(), &packed)?.is_some() {
-        return wait("an installation of it was interrupted and is gone on with");
+        return wait("an installation of it was interrupted and is resumed");
     }
     let units = table.zip(frames).map(|(table, (zstd, parts))| {
         let units = members::frames(&table?, &parts, zstd, &index)?;
@@ -270,12 +273,12 @@ fn begin(work: &Work<'_>, source: Parts) -> Result<Result<(Source, Joined), Inst
     store.require_space(index.unpacked_size())?;
     let staging = store.stage(lock)?;
     let directory = staging.directory();
-    // Not where machines share it: neither locks nor writes of one are seen by the others in time.
+    // Not on a file system that machines share: locks and writes of one may reach the others late.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     let file = kind::shared(directory).is_none().then(|| directory.open_file(PROGRESS, flags));
     staging.mark(&packed)?;
     // Without it, others wait for the end of the installation.
     let new = |file| ProgressFile::new(file, index.members().len()).ok();
     let progress = file.and_then(Result::ok).and_then(new);
-    Ok(Ok((source, Joined { staging, progress, index, packed, tree: None })))
+    Ok(Ok((source, SharedInstallation { staging, progress, index, packed, tree: None })))
 }

@@ -1,11 +1,11 @@
-//! Limits by version 1 of control groups: a group in the hierarchy of each controller, below that of the
-//! launcher. Only root may make them, unless a group was delegated to a user.
+//! Limits by cgroup v1: a group in the hierarchy of each controller, below that of the launcher.
+//! Only root may make them, unless a group was delegated to a user.
 
 use super::{
     group::{Group, read, sweep, write},
     hierarchy::{groups, mounts, own_groups},
 };
-use crate::{fs::table::split, sandbox::plan::job::Limits};
+use crate::{fs::split::split, sandbox::plan::job::Limits};
 use rustix::{
     event::{EventfdFlags, eventfd},
     fd::{AsFd, AsRawFd, OwnedFd},
@@ -17,8 +17,8 @@ use std::{
     path::{Component, Path},
 };
 
-/// The remedy if version 1 refuses them.
-const REMEDY: &str = "with version 1 of control groups only root can set limits; let the workload manager set them (srun --mem), run \
+/// The remedy if cgroup v1 refuses them.
+const REMEDY: &str = "with cgroup v1 only root can set limits; let the workload manager set them (srun --mem), run \
                       as root, or boot the host with systemd.unified_cgroup_hierarchy=1";
 
 /// Files of a controller and their content, and whether the file is optional.
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_as_settings_of_version_1() {
+    fn limits_as_settings_of_cgroup_v1() {
         let limits = Limits { memory: Some(1 << 20), cpu: Some(1500), pids: Some(7) };
         for (controller, want) in [
             ("memory", "memory.limit_in_bytes=1048576 memory.memsw.limit_in_bytes=1048576"),
