@@ -23,7 +23,7 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::walk::Walk;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, descriptors, helper};
+use crate::sandbox::{self, fd_passing, helper};
 use crate::store::{InProgress, TakeOver};
 use crate::thread;
 use content::Content;
@@ -237,7 +237,7 @@ fn follow<'a>(
 fn device(socket: &OwnedFd) -> Option<OwnedFd> {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     while matches!(poll(&mut fds, None), Err(Errno::INTR)) {}
-    let [device] = descriptors::receive::<1>(socket.as_fd())?;
+    let [device] = fd_passing::receive::<1>(socket.as_fd())?;
     Some(device)
 }
 

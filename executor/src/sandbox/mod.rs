@@ -28,7 +28,7 @@ pub use plan::{
     plan, served_owner,
     step::{Origin, Step},
 };
-pub(crate) use setup::descriptors;
+pub(crate) use setup::fd_passing;
 pub use setup::seccomp;
 
 /// Whether this process, and so its job, has a limit of CPU time (`ulimit -t`).

@@ -3,7 +3,7 @@
 //! The job's controlling terminal is the subsidiary side of a new pty(7) of its own `/dev/pts`: job control works,
 //! and the caller's terminal is not accessible. The launcher gets the manager side through a socket.
 
-use crate::sandbox::setup::{descriptors::receive, terminal::Settings};
+use crate::sandbox::setup::{fd_passing::receive, terminal::Settings};
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -234,7 +234,7 @@ impl Drop for Terminal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::setup::descriptors::send;
+    use crate::sandbox::setup::fd_passing::send;
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
     /// The child may send its terminal after a poll that returned for another descriptor.

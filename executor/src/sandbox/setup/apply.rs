@@ -1,8 +1,9 @@
 //! Application of a plan's steps, one after the other, in the child.
 
 use super::{
-    command, copy, descriptors, dev, etc_files,
+    command, copy, dev, etc_files,
     failure::{Failure, Kind},
+    fd_passing,
     mounts::RootFs,
     network, private_copy, privileges, proc, seal, seccomp, serve, source, standard_directories,
     standard_files::StandardFiles,
@@ -130,7 +131,7 @@ impl Sandbox<'_> {
             Step::SealRoot => {
                 if let Some(socket) = self.results {
                     for [first, second] in rootfs.open_work()? {
-                        descriptors::send(socket, &[first.as_fd(), second.as_fd()])?;
+                        fd_passing::send(socket, &[first.as_fd(), second.as_fd()])?;
                     }
                 }
                 rootfs.seal()

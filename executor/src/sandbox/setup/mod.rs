@@ -5,7 +5,7 @@
 //! [`Failure`](failure::Failure) of a step.
 //!
 //! ```text
-//! apply         calls the mechanism of each step
+//! apply         calls the mechanism of each step; small ones are there: entering the root, closing descriptors
 //! mounts        the job's root: which tree goes where;   mount_calls   the system calls for it
 //! source        what the runtime's read-only mounts show, also of a runtime that others can change
 //! layer         mount points missing in a read-only directory
@@ -16,17 +16,18 @@
 //! etc_files     /etc/passwd, /etc/group, /etc/hosts, /etc/resolv.conf
 //! privileges    capabilities, no_new_privs, limits;   seccomp   the filter of system calls
 //! standard_files, terminal         standard input, output and error
-//! descriptors   SCM_RIGHTS;   failure   the report to the launcher
+//! fd_passing    SCM_RIGHTS;   failure   the report to the launcher;   serve   /dev/fuse of a served runtime
+//! network       a network namespace with loopback alone
 //! command       finds the job's program;   trampoline   executes it
 //! ```
 
 pub(crate) mod apply;
 pub(crate) mod command;
 mod copy;
-pub(crate) mod descriptors;
 mod dev;
 mod etc_files;
 pub(crate) mod failure;
+pub(crate) mod fd_passing;
 mod layer;
 mod mirror;
 pub(crate) mod mount_calls;

@@ -5,7 +5,7 @@
 //! enters it as one of the last steps. If the helper could not be started, or failed, the child makes
 //! the namespace itself, and reports the error.
 
-use super::{descriptors, failure::Failure};
+use super::{failure::Failure, fd_passing};
 use crate::sandbox::sys;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -36,11 +36,11 @@ pub(crate) fn start_helper(user_namespace: bool) -> Result<OwnedFd, Errno> {
 /// whose `errno` is the launcher's.
 fn send_new(socket: BorrowedFd<'_>, user_namespace: bool) -> Result<(), Errno> {
     if user_namespace {
-        let user = descriptors::receive_one(socket).ok_or(Errno::PIPE)?;
+        let user = fd_passing::receive_one(socket).ok_or(Errno::PIPE)?;
         enter_namespace(user.as_fd(), Some(Kind::User))?;
     }
     let inside = make()?;
-    descriptors::send(socket, &[sys::network_namespace(inside.as_fd())?.as_fd()])
+    fd_passing::send(socket, &[sys::network_namespace(inside.as_fd())?.as_fd()])
 }
 
 /// Moves this process into a new namespace, and brings its loopback interface up. Returns a socket in it.
@@ -56,7 +56,7 @@ pub(crate) fn send_user_namespace(socket: BorrowedFd<'_>) -> Result<(), Failure>
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     // Without /proc the next step fails, with a message.
     if let Ok(user) = openat(CWD, "/proc/self/ns/user", flags, Mode::empty()) {
-        descriptors::send(socket, &[user.as_fd()])?;
+        fd_passing::send(socket, &[user.as_fd()])?;
     }
     Ok(())
 }
@@ -64,7 +64,7 @@ pub(crate) fn send_user_namespace(socket: BorrowedFd<'_>) -> Result<(), Failure>
 /// Enters the namespace received over `socket`, or else a new one. Called in the child.
 pub(crate) fn enter(socket: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
     let enter = |network: OwnedFd| enter_namespace(network.as_fd(), Some(Kind::Network)).ok();
-    match socket.and_then(descriptors::receive_one).and_then(enter) {
+    match socket.and_then(fd_passing::receive_one).and_then(enter) {
         Some(()) => Ok(()),
         None => Ok(make().map(drop)?),
     }

@@ -4,8 +4,8 @@
 //! the serving process. Neither the job nor any process in its namespaces keeps it open.
 
 use super::{
-    descriptors,
     failure::Failure,
+    fd_passing,
     mount_calls::{self, attach, here},
     mounts::{RootFs, SERVED},
 };
@@ -35,7 +35,7 @@ pub(crate) fn mount(rootfs: &RootFs, server: BorrowedFd<'_>, owner: Ids) -> Resu
         ("ro", ""),
     ];
     let tree = mount_calls::filesystem("fuse", &options, RDONLY | NOSUID | NODEV)?;
-    descriptors::send(server, &[device.as_fd()])?;
+    fd_passing::send(server, &[device.as_fd()])?;
     let point = mount_calls::make_directory(&rootfs.root, SERVED, 0o700)?;
     attach(&tree, here(&point))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

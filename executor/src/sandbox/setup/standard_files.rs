@@ -13,8 +13,8 @@
 //! | anything else | a pipe, relayed by the launcher (`launcher/relay.rs`) |
 
 use super::{
-    descriptors,
     failure::Failure,
+    fd_passing,
     mount_calls::{self, here, identity},
     mounts::{self, RootFs},
     seal,
@@ -261,7 +261,7 @@ impl StandardFiles {
                     opened = read_only(rootfs, path, *identity)?;
                     seek(&opened, SeekFrom::Start(*offset)).map_err(refuse)?;
                     if let (0, Some((_, socket))) = (number, &self.opened) {
-                        descriptors::send(socket.as_fd(), &[opened.as_fd()]).map_err(refuse)?;
+                        fd_passing::send(socket.as_fd(), &[opened.as_fd()]).map_err(refuse)?;
                     }
                     opened.as_fd()
                 }
@@ -295,7 +295,7 @@ impl StandardFiles {
         if let (Replacement::ReadOnly(.., offset), Some((socket, _))) =
             (&self.replacements[0], &self.opened)
         {
-            let position = descriptors::receive::<1>(socket.as_fd()).and_then(|[fd]| tell(fd).ok());
+            let position = fd_passing::receive::<1>(socket.as_fd()).and_then(|[fd]| tell(fd).ok());
             if let Some(position) = position.filter(|position| position != offset) {
                 _ = seek(stdin(), SeekFrom::Start(position)); // a regular file is seekable
             }

@@ -1,6 +1,6 @@
 //! A pseudoterminal of the job's own, opened in the child.
 
-use super::{descriptors::send, failure::Failure, mounts::RootFs, standard_files::StandardFiles};
+use super::{failure::Failure, fd_passing::send, mounts::RootFs, standard_files::StandardFiles};
 use crate::env::weaken;
 use crate::sandbox::plan::job::Ids;
 use rustix::{

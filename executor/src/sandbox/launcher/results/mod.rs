@@ -12,7 +12,7 @@ use self::{
     visit::{Place, Target, Visit, visit},
 };
 use super::signals::Signals;
-use crate::sandbox::setup::descriptors::receive;
+use crate::sandbox::setup::fd_passing::receive;
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, fchmod, fstat, openat},
