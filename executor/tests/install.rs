@@ -450,6 +450,65 @@ fn a_yanked_version_is_installed_only_by_name_and_with_a_warning() {
     let outcome = world.exec(["install", "demo@1.1.0"]);
     let warning = "warning: demo@1.1.0 is yanked: loses\\u{1b}[2J data\n";
     assert!(outcome.stderr.starts_with(warning), "{}", outcome.stderr);
+    let series = world.exec(["install", "demo@1.1"]);
+    assert_eq!(series.status, Some(12), "{series:?}");
+    assert!(series.stderr.contains("demo@1.1: every version in "), "{series:?}");
+    assert!(series.stderr.ends_with(" is yanked: 1.1.0\n"), "{series:?}");
+}
+
+/// A version that is yanked after its installation: others are preferred to it, and it is the first to be removed.
+#[test]
+fn a_version_that_is_yanked_later_is_replaced() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    world.publish("demo", "1.1.0");
+    assert_eq!(world.exec(["install", "demo"]).status, Some(0));
+    world.edit("demo", "1.1.0", |entry| entry["yanked"] = "loses data".into());
+    let warning = "warning: demo@1.1.0 is yanked: loses data\n";
+    let outdated = world.exec(["outdated"]);
+    let row = "demo  1.1.0      1.0.0   yanked: loses data\n";
+    assert!(outdated.stdout.ends_with(row), "{outdated:?}");
+    // Recorded, so no registry is asked.
+    let named =
+        |spec: &str| world.exec(["--offline", "run", "--dry-run", "--runtime", spec, "true"]);
+    assert!(named("demo").stderr.starts_with(warning), "{:?}", named("demo"));
+    let upgraded = world.exec(["upgrade"]);
+    assert!(upgraded.stderr.starts_with(warning), "{upgraded:?}");
+    assert!(upgraded.stderr.contains("installed demo@1.0.0 ("), "{upgraded:?}");
+    world.assert_store(&["demo-1.0.0", "demo-1.1.0"]);
+    assert!(!named("demo").stderr.contains("yanked"), "{:?}", named("demo"));
+    assert!(world.exec(["path", "demo"]).stdout.ends_with("/demo-1.0.0\n"));
+    assert!(named("demo@1.1.0").stderr.starts_with(warning));
+    world.edit("demo", "1.1.0", |entry| drop(entry.as_object_mut().unwrap().remove("yanked")));
+    assert_eq!(world.exec(["upgrade"]).stderr, "every installed runtime is the latest\n");
+    assert!(world.exec(["path", "demo"]).stdout.ends_with("/demo-1.1.0\n"));
+    world.edit("demo", "1.1.0", |entry| entry["yanked"] = "loses data".into());
+    assert_eq!(world.exec(["upgrade"]).status, Some(0));
+    assert_eq!(world.exec(["prune", "--yes"]).status, Some(0));
+    world.assert_store(&["demo-1.0.0"]);
+    assert!(!world.path("store/.joblet/receipts/demo-1.1.0.yanked").exists());
+}
+
+/// What could not be looked at is neither the latest nor unchanged.
+#[test]
+fn a_registry_that_does_not_answer_is_no_success() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let empty = world.exec(["verify"]);
+    assert!(empty.stderr.starts_with("no runtime is installed in "), "{empty:?}");
+    let elsewhere = world.path("elsewhere");
+    fs::rename(world.path("registry"), &elsewhere).unwrap();
+    let from = elsewhere.to_str().unwrap();
+    assert_eq!(world.exec(["--registry", from, "install", "demo"]).status, Some(0));
+    fs::write(world.path("store/demo-1.0.0/runtime.yml"), "").unwrap();
+    let repaired = world.exec(["verify", "--repair"]);
+    assert!(repaired.stderr.starts_with("repaired demo@1.0.0"), "{repaired:?}");
+    fs::write(elsewhere.join("registry.json"), "[]").unwrap();
+    for command in ["outdated", "upgrade"] {
+        let outcome = world.exec([command]);
+        assert_eq!(outcome.status, Some(11), "{outcome:?}");
+        assert!(!outcome.stderr.contains("the latest"), "{outcome:?}");
+    }
 }
 
 #[test]

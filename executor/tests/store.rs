@@ -47,7 +47,7 @@ fn newer_versions_are_named_and_installed_beside_the_older() {
         let table = world.exec(args).stdout;
         assert_eq!(
             table,
-            "NAME  INSTALLED  LATEST\n\
+            "NAME  INSTALLED  LATEST  NOTE\n\
              demo  1.0.0      1.10.0\n\
              tool  1.0.0      -       yanked: loses\\u{1b}data\n"
         );

@@ -46,7 +46,12 @@ impl Session<'_> {
         let found = store.find(spec)?;
         let is_installed = found.is_some();
         match (&spec.wanted, found) {
-            (Wanted::Any | Wanted::Series(_) | Wanted::Exact(_), Some(found)) => Ok(found),
+            (Wanted::Any | Wanted::Series(_) | Wanted::Exact(_), Some(found)) => {
+                if let (Some(version), Some(reason)) = (&found.version, store.yanked(&found)) {
+                    ui.warning(&format!("{} is yanked: {reason}", spec.exactly(version)));
+                }
+                Ok(found)
+            }
             // Without a registry, the latest version is the highest installed one.
             (Wanted::Latest, Some(found)) if self.offline() => Ok(found),
             _ => {

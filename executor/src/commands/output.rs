@@ -212,7 +212,7 @@ pub(super) fn outdated(rows: &[Outdated], json: bool) -> String {
             yanked.or_else(fixes).unwrap_or_default(),
         ]
     };
-    table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row), None)
+    table(["NAME", "INSTALLED", "LATEST", "NOTE"], rows.iter().map(row), None)
 }
 
 /// `2 security fixes since: CVE-2026-1, CVE-2026-2, …`; `None` if there are none.

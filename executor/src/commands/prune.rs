@@ -94,7 +94,7 @@ fn total(rows: &[output::Pruned]) -> String {
     size(rows.iter().map(|row| row.freed).sum())
 }
 
-/// The versions to remove: old ones beyond the number of each runtime that is kept.
+/// The versions to remove: old ones beyond the number of each runtime that is kept, and yanked ones if another is kept.
 fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let old = |runtime: &Installed| {
@@ -119,7 +119,13 @@ fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
             found.extend(images.into_iter().map(|(_, image)| image).filter(|it| old(it)).cloned());
             continue;
         }
-        let mut left: Vec<_> = group.iter().filter(|it| it.version.is_some()).collect();
+        let all = group.iter().filter(|it| it.version.is_some());
+        let (yanked, mut left): (Vec<_>, Vec<_>) = all.partition(|it| store.yanked(it).is_some());
+        if left.is_empty() {
+            left = yanked;
+        } else {
+            found.extend(yanked.into_iter().filter(|it| old(it)).cloned());
+        }
         let highest = Version::latest(left.iter().filter_map(|it| it.version.as_ref())).cloned();
         for _ in 0..what.keep {
             let versions = left.iter().filter_map(|runtime| runtime.version.as_ref());

@@ -10,7 +10,8 @@ use crate::registry::config::Source;
 use crate::registry::resolve;
 use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Receipt, Store};
-use joblet_format::{Arch, Freshness, RuntimeName, Spec, Version, Wanted};
+use joblet_format::image::RUNTIME;
+use joblet_format::{Arch, Freshness, Origin, RuntimeName, Spec, Version, Wanted};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -22,22 +23,24 @@ impl Session<'_> {
         let (mut places, mut rows) = (Places::new(self, true)?, Vec::new());
         // Most are of one registry, whose file is read once.
         let mut refreshed: Option<(Location, Option<Freshness>)> = None;
+        let mut failed = None;
         for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
             let catalog = match places.for_origin(from.as_ref()).serving(&spec, ui) {
                 Ok(catalog) => catalog,
                 // A runtime of no registry is not outdated.
                 Err(Error::NotFound(_)) => continue,
                 Err(error) if from.is_some() => {
-                    ui.warning(&error.to_string());
+                    unchecked(&mut failed, error, ui);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             let name = spec.name.clone();
+            store.record_yanked(&name, &catalog.registry)?;
             let release = catalog.registry.runtimes.get(&name).and_then(|all| all.get(&installed));
             let yanked = release.and_then(|release| release.yanked.clone());
-            let latest =
-                latest(&catalog, &spec, self.env.arch).ok().filter(|latest| *latest > installed);
+            let latest = latest(&catalog, &spec, self.env.arch).ok();
+            let latest = latest.filter(|latest| *latest > installed || yanked.is_some());
             if latest.is_some() || yanked.is_some() {
                 let location = &catalog.location;
                 if refreshed.as_ref().is_none_or(|(of, _)| of != location) {
@@ -49,11 +52,12 @@ impl Session<'_> {
                 rows.push(output::Outdated { name, installed, latest, yanked, fresh });
             }
         }
-        if rows.is_empty() && !self.global.json {
+        if !rows.is_empty() || self.global.json {
+            ui.data(&output::outdated(&rows, self.global.json))?;
+        } else if failed.is_none() {
             ui.note(&nothing_newer(&store)?);
-            return Ok(());
         }
-        ui.data(&output::outdated(&rows, self.global.json))
+        failed.map_or(Ok(()), Err)
     }
 
     /// Installs the latest versions. Older ones are kept: jobs may name them.
@@ -69,14 +73,21 @@ impl Session<'_> {
         }
         wanted.retain(|it| names.is_empty() || names.contains(&it.spec.name));
         let mut newer: BTreeMap<Option<String>, Vec<Spec>> = BTreeMap::new();
+        let (mut failed, mut warned) = (None, false);
         for Newest { spec, version: installed, from } in wanted {
             let name = &spec.name;
-            let found = places
-                .for_origin(from.as_ref())
-                .serving(&spec, ui)
-                .and_then(|catalog| latest(&catalog, &spec, self.env.arch));
+            let found = places.for_origin(from.as_ref()).serving(&spec, ui).and_then(|catalog| {
+                store.record_yanked(name, &catalog.registry)?;
+                latest(&catalog, &spec, self.env.arch)
+            });
+            let newest = store.require(&spec.exactly(&installed))?;
+            let reason = store.yanked(&newest);
+            if let Some(reason) = &reason {
+                ui.warning(&format!("{name}@{installed} is yanked: {reason}"));
+                warned = true;
+            }
             match found {
-                Ok(latest) if latest > installed => {
+                Ok(latest) if latest > installed || reason.is_some() => {
                     newer.entry(from).or_default().push(spec.exactly(&latest));
                 }
                 Ok(_) => ui.detail(&format!("{name}@{installed} is the latest")),
@@ -85,16 +96,17 @@ impl Session<'_> {
                     ui.detail(&error.to_string());
                 }
                 // An unreachable registry does not prevent upgrades from the others.
-                Err(error) if names.is_empty() && from.is_some() => ui.warning(&error.to_string()),
+                Err(error) if names.is_empty() && from.is_some() => {
+                    unchecked(&mut failed, error, ui);
+                }
                 Err(error) => return Err(error),
             }
         }
-        let (mut rows, mut failed) = (Vec::new(), None);
+        let mut rows = Vec::new();
         for (from, specs) in newer {
             match install_all(&specs, &store, places.for_origin(from.as_ref()), ui) {
                 Ok(done) => rows.extend(done),
-                Err(error) if failed.is_none() => failed = Some(error),
-                Err(error) => ui.warning(&error.to_string()),
+                Err(error) => unchecked(&mut failed, error, ui),
             }
         }
         if let Some(error) = failed {
@@ -103,7 +115,7 @@ impl Session<'_> {
         if self.global.json {
             return ui.data(&output::plain(&rows));
         }
-        if rows.is_empty() {
+        if rows.is_empty() && !warned {
             ui.note(&nothing_newer(&store)?);
         }
         Ok(())
@@ -156,11 +168,39 @@ impl Session<'_> {
 
 /// The message if there is nothing to upgrade.
 fn nothing_newer(store: &Store) -> Result<String, Error> {
-    Ok(if store.installed()?.is_empty() {
-        format!("no runtime is installed in {}", store.root().display())
+    let none = store.installed()?.is_empty();
+    Ok(if none {
+        none_installed(store)
     } else {
         "every installed runtime is the latest".to_owned()
     })
+}
+
+/// The message of an empty store.
+pub(super) fn none_installed(store: &Store) -> String {
+    format!("no runtime is installed in {}", store.root().display())
+}
+
+/// Keeps the first failure, with which the command ends, and shows the others.
+fn unchecked(failed: &mut Option<Error>, error: Error, ui: &mut Ui<'_>) {
+    match failed {
+        None => *failed = Some(error),
+        Some(_) => ui.warning(&error.to_string()),
+    }
+}
+
+/// The name of the registry that a runtime was installed from, if that is configured, or else its address.
+pub(super) fn came_from(
+    store: &Store,
+    runtime: &Installed,
+    registries: &Registries,
+) -> (Option<Origin>, Option<String>) {
+    match store.receipt(runtime) {
+        Some(Receipt { origin: Some(origin), .. }) => {
+            (Some(origin).filter(|origin| registries.has_origin(origin)), None)
+        }
+        receipt => (None, receipt.map(|receipt| receipt.registry)),
+    }
 }
 
 /// The registries of this call, and those that runtimes were installed from.
@@ -221,21 +261,17 @@ pub(super) struct Newest {
 /// The newest version of each installed runtime.
 pub(super) fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> {
     let all = store.installed()?;
-    let of = |group: &[Installed]| {
+    let newest = |group: &[Installed]| {
         let versions = group.iter().filter_map(|runtime| runtime.version.as_ref());
         let version = Version::latest(versions)?;
         let newest = group.iter().find(|runtime| runtime.version.as_ref() == Some(version))?;
-        let receipt = store.receipt(newest);
-        let (origin, from) = match receipt {
-            Some(Receipt { origin: Some(origin), .. }) => (Some(origin), None),
-            Some(receipt) => (None, Some(receipt.registry)),
-            None => (None, None),
-        };
-        let origin = origin.filter(|origin| registries.has_origin(origin));
+        let (origin, from) = came_from(store, newest, registries);
         let spec = Spec { origin, name: newest.name.clone(), wanted: Wanted::Latest };
         Some(Newest { spec, version: version.clone(), from })
     };
-    Ok(all.chunk_by(|a, b| a.name == b.name).filter_map(of).collect())
+    let groups = all.chunk_by(|a, b| a.name == b.name);
+    // Images have no registry.
+    Ok(groups.filter(|group| group[0].name.as_str() != RUNTIME).filter_map(newest).collect())
 }
 
 /// The latest version for this architecture.

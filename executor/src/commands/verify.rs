@@ -3,6 +3,7 @@
 use super::Session;
 use super::output;
 use super::remove::note_users;
+use super::upgrade::{Places, came_from, none_installed};
 use crate::archive::members::{self, Difference};
 use crate::cli::ui::Ui;
 use crate::error::Error;
@@ -28,8 +29,11 @@ impl Session<'_> {
         }
         if specs.is_empty() {
             runtimes = store.installed()?;
+            if runtimes.is_empty() {
+                ui.note(&none_installed(&store));
+            }
         }
-        let (mut registries, mut found) = (self.registries()?, Vec::new());
+        let (mut places, mut found) = (Places::new(self, false)?, Vec::new());
         for runtime in runtimes {
             let (Some(differences), Some(version)) =
                 (differences(&store, &runtime)?, &runtime.version)
@@ -44,14 +48,12 @@ impl Session<'_> {
                 ui.note(&why);
                 continue;
             };
-            let exact = Spec {
-                origin: store.receipt(&runtime).and_then(|receipt| receipt.origin),
-                name: runtime.name.clone(),
-                wanted: Wanted::Exact(version.clone()),
-            };
+            let (origin, from) = came_from(&store, &runtime, &places.usual);
+            let (name, wanted) = (runtime.name.clone(), Wanted::Exact(version.clone()));
+            let exact = Spec { origin, name, wanted };
             let repaired = repair && !differences.is_empty();
             if repaired {
-                let catalog = registries.serving(&exact, ui)?;
+                let catalog = places.for_origin(from.as_ref()).serving(&exact, ui)?;
                 let (cost, users) = install::repair(&runtime, &exact, &catalog, &store, ui)?;
                 note_users(ui, &runtime, users.as_deref());
                 ui.note(&format!("repaired {exact} ({} fetched)", size(cost.fetched)));

@@ -29,6 +29,10 @@ pub(crate) fn resolve<'r>(
     let Some(releases) = registry.runtimes.get(&spec.name) else {
         return Err(missing_name(registry, location, spec));
     };
+    let yanked = |versions: &mut dyn Iterator<Item = &Version>| {
+        let versions = listed(versions);
+        Error::NotFound(format!("{spec}: every version in {location} is yanked: {versions}"))
+    };
     let release = match &spec.wanted {
         Wanted::Exact(version) => releases
             .get(version)
@@ -36,17 +40,15 @@ pub(crate) fn resolve<'r>(
         Wanted::Any | Wanted::Latest => registry
             .latest(&spec.name, |release| release.artifact(arch).is_some())
             .or_else(|| registry.latest(&spec.name, |_| true))
-            .ok_or_else(|| {
-                Error::NotFound(format!(
-                    "{}: every version in {location} is yanked: {}",
-                    spec.name,
-                    listed(releases.keys())
-                ))
-            })?,
+            .ok_or_else(|| yanked(&mut releases.keys()))?,
         Wanted::Series(series) => registry
             .latest(&spec.name, |it| series.has(&it.version) && it.artifact(arch).is_some())
             .or_else(|| registry.latest(&spec.name, |it| series.has(&it.version)))
             .ok_or_else(|| {
+                let mut fitting = releases.keys().filter(|it| series.has(it)).peekable();
+                if fitting.peek().is_some() {
+                    return yanked(&mut fitting);
+                }
                 let versions = listed(releases.keys());
                 Error::NotFound(format!("no version of {spec} in {location}, only {versions}"))
             })?,

@@ -2,7 +2,7 @@
 
 use super::clean::ASIDE;
 use super::directories::Subdirectory;
-use super::{Installed, Kept, Receipt, Store, in_use, unique_name};
+use super::{Installed, Kept, Receipt, Store, YANKED, in_use, unique_name};
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::lock::Lock;
@@ -162,7 +162,7 @@ impl Store {
                 Some(aside)
             }
         };
-        for kind in ["json", Kept::Index.extension(), Kept::Files.extension()] {
+        for kind in ["json", YANKED, Kept::Index.extension(), Kept::Files.extension()] {
             // What stays is never read alone.
             _ = receipts.remove_file(&format!("{name}.{kind}"));
         }

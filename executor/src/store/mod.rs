@@ -26,7 +26,7 @@ use crate::fs::free_space::free;
 use crate::fs::kind;
 use crate::fs::lock::Lock;
 use directories::Subdirectory;
-use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted, nearest};
+use joblet_format::{Arch, Registry, RuntimeName, Spec, Version, Wanted, nearest};
 use rustix::fd::OwnedFd;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,9 @@ pub(crate) use usage::Usage;
 
 /// The directory of this program's own files in a store.
 const WORK: &str = ".joblet";
+
+/// The extension of a file beside a receipt: why its version is yanked.
+const YANKED: &str = "yanked";
 
 /// The stores of this host: one that is changed, and others that are only read.
 #[derive(Debug)]
@@ -155,7 +158,7 @@ impl Store {
         Ok(all)
     }
 
-    /// The installed runtime that `spec` selects, if there is one.
+    /// The installed runtime that `spec` selects, if there is one: a yanked one only if no other fits.
     ///
     /// # Errors
     /// As [`Store::installed`].
@@ -167,6 +170,10 @@ impl Store {
         }
         if let Wanted::Series(series) = spec.wanted {
             fitting.retain(|found| found.version.as_ref().is_some_and(|it| series.has(it)));
+        }
+        let is_good = |found: &Installed| self.yanked(found).is_none();
+        if fitting.len() > 1 && fitting.iter().any(is_good) {
+            fitting.retain(is_good);
         }
         let latest = Version::latest(fitting.iter().filter_map(|found| found.version.as_ref()));
         let latest = latest.cloned();
@@ -265,6 +272,47 @@ impl Store {
     /// The receipt of an installed runtime.
     pub(crate) fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
         serde_json::from_slice(&self.read_receipt_file(runtime, "json")?).ok()
+    }
+
+    /// Why an installed version is yanked, if that is recorded.
+    pub(crate) fn yanked(&self, runtime: &Installed) -> Option<String> {
+        // Jobs wait for this: one call shows that nothing is recorded.
+        let (around, name) = self.directory_of(runtime).ok()??;
+        let file = format!("{WORK}/receipts/{}.{YANKED}", name.to_str()?);
+        let reason = around.has(&file).then(|| self.read_receipt_file(runtime, YANKED))??;
+        Some(String::from_utf8_lossy(&reason).into_owned())
+    }
+
+    /// Records which installed versions of `name` that are from `registry` it has yanked, as far as this store can be written.
+    ///
+    /// # Errors
+    /// As [`Store::installed`].
+    pub(crate) fn record_yanked(
+        &self,
+        name: &RuntimeName,
+        registry: &Registry,
+    ) -> Result<(), Error> {
+        let Some(releases) = registry.runtimes.get(name) else { return Ok(()) };
+        for runtime in self.installed()?.into_iter().filter(|it| it.name == *name) {
+            let Some(version) = &runtime.version else { continue };
+            let Some(release) = releases.get(version) else { continue };
+            let Some(receipt) = self.receipt(&runtime) else { continue };
+            // Another registry's version of this name is another one.
+            let same =
+                release.artifact(receipt.arch).is_some_and(|it| it.checksum == receipt.checksum);
+            if same
+                && release.yanked != self.yanked(&runtime)
+                && runtime.path.starts_with(&self.root)
+            {
+                let receipts = self.subdirectory(Subdirectory::Receipts);
+                let file = format!("{}.{YANKED}", name.directory(version));
+                _ = receipts.and_then(|receipts| match &release.yanked {
+                    Some(reason) => receipts.write(&file, reason.as_bytes()),
+                    None => receipts.remove_file(&file),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Reads the file with the extension `kind` about an installed runtime, from the store that it is in.
