@@ -76,7 +76,7 @@ fn versions_with_known_fixes_are_named() {
     assert_eq!(world.exec(["install", "demo"]).status, Some(0));
     let mut world = world;
     world.publish("demo", "1.1.0");
-    let table = |row: &str| format!("NAME  INSTALLED  LATEST\n{row}\n");
+    let table = |row: &str| format!("NAME  INSTALLED  LATEST  NOTE\n{row}\n");
     let plain = table("demo  1.0.0      1.1.0");
     assert_eq!(world.exec(["outdated"]).stdout, plain);
     let file = world.path("registry/freshness.json");

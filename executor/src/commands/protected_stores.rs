@@ -8,8 +8,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Refuses an `output` in one of `stores`. Returns the identity (device and inode) of those below it, into which nothing
-/// is copied; one that does not exist is made.
+/// Refuses an `output` in one of `stores`. Returns their identities (device and inode), since nothing is copied into them,
+/// wherever they are mounted; one below `output` that does not exist is made.
 ///
 /// # Errors
 /// [`Error::Usage`].
@@ -21,8 +21,10 @@ pub(super) fn check_output(output: &Path, stores: &[PathBuf]) -> Result<Vec<(u64
             "--output is in a store of runtimes, which no job may change; choose another directory";
         return Err(Error::Usage(reason.into()));
     }
-    let below = stores().filter(|store| store.starts_with(&output));
-    Ok(below.filter_map(|store| make(&store).ok()).map(|it| (it.dev(), it.ino())).collect())
+    let found = |store: PathBuf| {
+        if store.starts_with(&output) { make(&store).ok() } else { store.metadata().ok() }
+    };
+    Ok(stores().filter_map(found).map(|it| (it.dev(), it.ino())).collect())
 }
 
 /// Adds a read-only bind mount for each of `stores` that is a writable directory of the job, or below one, and a mount

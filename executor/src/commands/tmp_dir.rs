@@ -8,7 +8,7 @@ use crate::env::weaken;
 use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
 use crate::fs::directory::{Directory, enter_own_mount, identity, remove_content};
-use crate::fs::trust::{is_ours, user};
+use crate::fs::trust::{REPLACED, is_fresh};
 use crate::sandbox::{CreatedDir, Job};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Uid, chownat, fchmod, fchown, mkdirat, unlinkat};
@@ -46,8 +46,9 @@ impl TmpDir {
         };
         let gone = || Error::file("open", around.path_of(&name))(Errno::NOENT);
         let own = around.enter(&name)?.ok_or_else(gone)?;
-        if !is_fresh(&around, &own)? {
-            let (path, reason) = (own.path().into(), "another user has put it there".into());
+        let is_fresh = is_fresh(&around, &own, 0o077).map_err(Error::file("read", own.path()))?;
+        if !is_fresh && !weaken::without("tmp") {
+            let (path, reason) = (own.path().into(), REPLACED.into());
             return Err(Error::Untrusted { path, reason, option: "--tmp DIR" });
         }
         let identity = identity(&own.stat()?);
@@ -88,19 +89,6 @@ impl TmpDir {
         job.tmp = Some(CreatedDir { path: tmp.own.path().into(), identity: tmp.identity });
         Ok(tmp)
     }
-}
-
-/// Whether `own` is the directory that was made in `around`, or an equivalent one: where others can rename, another may
-/// have been opened. It is empty, and no other user can enter it.
-fn is_fresh(around: &Directory, own: &Directory) -> Result<bool, Error> {
-    let (outer, inner) = (around.stat()?, own.stat()?);
-    // Where no other user can rename it, no more is checked: what root makes on a network file system may belong to another user.
-    let sticky = outer.st_mode & 0o1000 != 0;
-    if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) || weaken::without("tmp") {
-        return Ok(true);
-    }
-    let private = inner.st_uid == user() && inner.st_mode & 0o777 == 0o700;
-    Ok(private && own.names()?.is_empty())
 }
 
 impl Drop for TmpDir {
@@ -157,7 +145,7 @@ mod tests {
         let own = base.path().join("own");
         let fresh = || {
             let open = |path: &Path| Directory::open(path).unwrap();
-            is_fresh(&open(base.path()), &open(&own)).unwrap()
+            is_fresh(&open(base.path()), &open(&own), 0o077).unwrap()
         };
         fs::create_dir(&own).unwrap();
         set(base.path(), 0o777);

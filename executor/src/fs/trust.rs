@@ -8,7 +8,7 @@ use super::split::split;
 use crate::env::weaken;
 use crate::error::Error;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{Stat, fstat, getxattr};
+use rustix::fs::{Dir, Mode, OFlags, Stat, fstat, getxattr, openat};
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -33,6 +33,28 @@ pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
 /// Whether a file or directory belongs to the effective user or to root.
 pub(crate) fn is_ours(stat: &Stat) -> bool {
     [0, user()].contains(&stat.st_uid)
+}
+
+/// Why a directory is not [`is_fresh`].
+pub(crate) const REPLACED: &str = "another user has put it there";
+
+/// Whether `own` is the directory that this process has just made in `around`, or one that is as good: where others can
+/// rename, they may have put another one there. It is empty, the effective user's, and has none of the permissions `refused`.
+///
+/// # Errors
+/// Those of fstat(2) and getdents(2).
+pub(crate) fn is_fresh(around: impl AsFd, own: impl AsFd, refused: u32) -> Result<bool, Errno> {
+    let (outer, inner) = (stat(around)?, stat(&own)?);
+    // Where nobody can rename it, no more is asked: what root makes on a network file system may belong to another user.
+    let sticky = outer.st_mode & 0o1000 != 0;
+    if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) {
+        return Ok(true);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut entries = Dir::new(openat(own, ".", flags, Mode::empty())?)?;
+    let is_empty = entries
+        .all(|entry| entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")));
+    Ok(is_empty && inner.st_uid == user() && inner.st_mode & refused == 0)
 }
 
 /// Why a file or directory is not trusted: another user owns it or may write it. `stat` is that of [`stat`].

@@ -23,13 +23,21 @@ pub(crate) enum Location {
 
 impl Location {
     /// The `registry.json` of the registry `text`, as given on the command line: an existing directory or
-    /// file, a URL, or `owner/repo` on GitHub.
+    /// file, a URL, or `owner/repo` on GitHub, of which no directory here has the name.
     ///
     /// # Errors
     /// [`Error::Usage`] when it is none of these, [`Error::Net`] for a URL that is refused.
     pub(crate) fn of_registry(text: &str) -> Result<Self, Error> {
         let path = Path::new(text);
-        if !text.contains("://") && (path.exists() || text.starts_with('.')) {
+        let exists = path.exists();
+        // In a directory where others write, they would decide what this is.
+        if exists && github(text).is_some() {
+            return Err(Error::Usage(format!(
+                "registry {0:?} is an owner/repo, and a file or directory here; for that, write ./{0}",
+                shown(text)
+            )));
+        }
+        if !text.contains("://") && (exists || text.starts_with('.')) {
             // Absolute, since it is recorded with what is installed from it.
             let path = std::path::absolute(path).map_err(Error::file("find", path))?;
             return Ok(Self::local(&path));

@@ -205,9 +205,10 @@ impl<'s> InProgress<'s> {
         let (needed, packed) = (self.index.unpacked_size(), self.packed.clone());
         let receipt = &self.receipt;
         place(self.store, &self.staging, receipt, Some(packed), (needed, true))?;
+        // Before another process can remove this version, install it again, and so make a directory of this name.
+        self.staging.clear();
         // Processes that wait for it need not wait for the job.
         *self.lock() = None;
-        self.staging.clear();
         Ok(())
     }
 

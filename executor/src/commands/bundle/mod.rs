@@ -13,6 +13,7 @@ use crate::commands::bundle::layout::{Bundle, BundleManifest, DOCUMENT, MANIFEST
 use crate::commands::output;
 use crate::error::Error;
 use crate::fs::directory::Directory;
+use crate::fs::trust;
 use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
@@ -46,13 +47,16 @@ impl Session<'_> {
         }
         let partial = format!("{name}.partial");
         let directory = above.make(&partial)?;
+        if !trust::is_fresh(&above, &directory, 0).map_err(Error::file("read", to))? {
+            let (path, reason) = (directory.path().into(), trust::REPLACED.into());
+            return Err(Error::Untrusted { path, reason, option: "--to DIR" });
+        }
         let mut done = self.fill(specs, &directory, arch, ui);
         if done.is_ok() {
             done = above.rename_new(&partial, &above, name).map_err(Error::file("rename", to));
         }
         if done.is_err() {
-            // What is in it was put there by this process, or by a user who can replace the directory. If that fails, its
-            // name shows that it is incomplete.
+            // What is in it was put there by this process. If that fails, its name shows that it is incomplete.
             for name in directory.names()? {
                 _ = directory.remove_file(&name);
             }

@@ -1,7 +1,9 @@
 //! The walk through the directory that a job has left.
 
 use super::{Covered, DEEPEST, DIRECTORY, Found, Given, copy::Copying};
+use crate::env::weaken;
 use crate::fs::beneath::POINT;
+use crate::fs::trust::{self, is_fresh, is_ours, user};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
@@ -152,7 +154,13 @@ fn visit_below(
         new => new.map(|()| false)?,
     };
     let into = openat(to, name, DIRECTORY, Mode::empty())?;
-    let identity = fstat(&into).map(|it| (it.st_dev, it.st_ino))?;
+    let stat = trust::stat(&into)?;
+    // Whoever can rename in `to` may have put any other directory there.
+    let trusted = if old { user() != 0 || is_ours(&stat) } else { is_fresh(to, &into, 0o077)? };
+    if !trusted && !weaken::without("output") {
+        return Err(io::Error::other(trust::REPLACED));
+    }
+    let identity = (stat.st_dev, stat.st_ino);
     if copying.protected.contains(&identity) {
         return Err(io::Error::other("a store of runtimes, which no job may change"));
     }
@@ -160,9 +168,8 @@ fn visit_below(
     let target = Target { directory: into.as_fd(), copying: &mut *copying };
     let done = visit(&below, Some(target), found);
     copying.path.pop();
-    match fchmod(&into, mode) {
-        Err(Errno::PERM) if old => {} // another user's
-        done => done?,
+    if !old {
+        fchmod(&into, mode)?;
     }
     done
 }
