@@ -246,7 +246,14 @@ fn invalid_registries_are_refused_by_class() {
         &world,
         "install demo --registry ./nowhere",
         11,
-        "error[REGISTRY]: registry ~/nowhere: it does not exist; ",
+        "error[REGISTRY]: registry ~/nowhere: it does not exist, nor does its ",
+    );
+    fs::create_dir(world.path("nowhere")).unwrap();
+    assert_fails(
+        &world,
+        "install demo --registry ./nowhere",
+        11,
+        "error[REGISTRY]: registry ~/nowhere: it does not exist; joblet-publish site ",
     );
     assert_fails(
         &world,
@@ -371,6 +378,11 @@ fn https_is_trusted_only_with_a_known_authority() {
     let unknown = world.exec(["install", "demo", "--registry", server.address.as_str()]);
     assert_eq!(unknown.status, Some(10), "{unknown:?}");
     assert!(unknown.stderr.contains("UnknownIssuer"), "{unknown:?}");
+    let plain = Server::files(world.path("registry"));
+    let plain = plain.address.replace("http:", "https:");
+    let outcome = world.exec(["install", "demo", "--registry", &plain]);
+    assert_eq!(outcome.status, Some(10), "{outcome:?}");
+    assert!(outcome.stderr.contains("does not speak TLS; is its address http://?"), "{outcome:?}");
     let missing = install(&server.address, "/no/such/file");
     assert!(missing.stderr.contains("SSL_CERT_FILE and SSL_CERT_DIR have no"), "{missing:?}");
     let (other, _) = Server::tls("example.org", files);

@@ -14,6 +14,7 @@ use crate::net::http::Validators;
 use crate::net::location::Location;
 use crate::net::transfer::fetch::{self, Beginning};
 use joblet_format::{MAX_REGISTRY_BYTES, MAX_UNSHARDED_BYTES};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How much of `registry.json` a host without a copy requests first, in bytes: most registries are
@@ -118,8 +119,13 @@ fn local(source: &Source, need: Need, policy: &Policy, ui: &mut Ui<'_>) -> Resul
     if let Location::File(file) = location
         && !file.path().exists()
     {
-        let reason = "it does not exist; joblet-publish site writes it, beside the archives".into();
-        return Err(Error::Registry { registry: location.to_string(), reason });
+        let publishes = file.path().parent().is_some_and(Path::exists);
+        let reason = if publishes {
+            "it does not exist; joblet-publish site writes it, beside the archives"
+        } else {
+            "it does not exist, nor does its directory"
+        };
+        return Err(Error::Registry { registry: location.to_string(), reason: reason.into() });
     }
     if let (Need::One, Location::File(file)) = (need, location) {
         let metadata = file.open()?.metadata().map_err(Error::file("stat", file.path()))?;

@@ -77,7 +77,12 @@ pub(super) static LIST: Command<Parsed> = Command {
                 Err(Usage("--outdated excludes --available and --all-versions".into()))
             }
             true => Ok(Parsed::Outdated),
-            false => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
+            false => match call.operand() {
+                None => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
+                Some(word) => {
+                    Err(Usage(format!("list takes no {word:?}; use joblet-exec search or info")))
+                }
+            },
         }
     }),
 };
@@ -87,7 +92,7 @@ pub(super) static SEARCH: Command<Parsed> = Command {
     also: &["runtime search"],
     operands: Operands::new("[WORD…]", Complete::Nothing),
     help: "list runtimes whose name or description contains every WORD",
-    about: "The search ignores case.",
+    about: "The search ignores case; packages in a runtime are not searched.",
     options: &[&ALL_VERSIONS.row],
     examples: &[("joblet-exec search python", "runtimes about Python")],
     status: Status::OfProgram,

@@ -20,6 +20,7 @@ use crate::registry::Registries;
 use crate::registry::config::Source;
 use joblet_format::{Arch, Spec};
 use rustix::fs::{AtFlags, unlinkat};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Maximum size of a manifest, in bytes.
@@ -39,13 +40,13 @@ impl Session<'_> {
         let utf8 = || Error::Usage(format!("{} is not UTF-8", to.display()));
         let name = name.to_str().ok_or_else(utf8)?;
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        Directory::make_all(above, 0o777)?;
+        Directory::make_all(above, 0o777).map_err(elsewhere)?;
         let above = Directory::open(above).map_err(Error::file("open", above))?;
         if above.has(name) {
             return Err(exists());
         }
         let partial = format!("{name}.partial");
-        let directory = above.make(&partial)?;
+        let directory = above.make(&partial).map_err(elsewhere)?;
         let mut done = self.fill(specs, &directory, arch, ui);
         if done.is_ok() {
             done = above.rename_new(&partial, &above, name).map_err(Error::file("rename", to));
@@ -57,9 +58,13 @@ impl Session<'_> {
                 _ = directory.remove_file(&name);
             }
             _ = unlinkat(&above, partial, AtFlags::REMOVEDIR);
-            return done;
+            let in_bundle = |path: &Path| path.starts_with(directory.path());
+            return done.map_err(|error| match error {
+                Error::File { ref path, .. } if in_bundle(path) => elsewhere(error),
+                error => error,
+            });
         }
-        ui.note(&format!("{}: install it there with: joblet-exec import DIR", to.display()));
+        ui.note(&format!("{}: there, joblet-exec import {name} installs it", to.display()));
         Ok(())
     }
 
@@ -90,7 +95,10 @@ impl Session<'_> {
                     catalog.location
                 )));
             }
-            exported.push(bundle.add(&spec, arch, &catalog, ui)?);
+            let exact = bundle.add(&spec, arch, &catalog, ui)?;
+            if !exported.contains(&exact) {
+                exported.push(exact);
+            }
         }
         let Some((bundle, location, from)) = bundle else { return Ok(()) };
         bundle.finish(places.for_origin(from.as_ref()).original(&location)?)?;
@@ -104,7 +112,16 @@ impl Session<'_> {
     pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
         let file = from.join(MANIFEST);
         let location = Location::File(Local::new(from, MANIFEST));
-        let manifest = fetch::document(&location, MAX_MANIFEST_BYTES)?;
+        let manifest =
+            fetch::document(&location, MAX_MANIFEST_BYTES).map_err(|error| match error {
+                Error::File { ref source, .. }
+                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
+                    let why = "is not the directory of a bundle, which joblet-exec export writes";
+                    Error::NotFound(format!("{} {why}", from.display()))
+                }
+                error => error,
+            })?;
         let refuse = |reason: String| Error::Config { path: file.clone(), reason };
         let manifest: BundleManifest =
             serde_json::from_slice(&manifest).map_err(|error| refuse(error.to_string()))?;
@@ -138,5 +155,16 @@ impl Session<'_> {
             }),
             None => Ok(Source::plain(location)),
         }
+    }
+}
+
+/// The error with a hint about the bundle's directory instead of the store.
+fn elsewhere(error: Error) -> Error {
+    match error {
+        Error::File { verb, path, source } => {
+            let source = io::Error::other(format!("{source}; name another directory with --to"));
+            Error::File { verb, path, source }
+        }
+        error => error,
     }
 }
