@@ -187,13 +187,13 @@ fn want<C>(program: &'static Program<C>) -> String {
     }
     let jobs = program.commands.iter().filter(|command| command.operands.end_options);
     let jobs = joined(jobs.map(|it| names(it)).collect::<Vec<_>>().iter().map(String::as_str), "|");
-    let instead = program.commands.iter().flat_map(|it| it.operands.instead);
-    let instead: String = instead.map(|long| format!("{long}|{long}=*|")).collect();
+    let instead = program.commands.iter().map(|it| it.operands.instead);
+    let instead = instead.max().filter(|it| !it.is_empty()).unwrap_or("%");
     let commands = program.commands.iter().map(|it| it.name).chain(groups.keys().copied());
     WANT.replace("%WITH_VALUE%", &joined(names_of_valued, "|"))
         .replace("%GROUPS%", &groups.keys().map(|group| format!("|{group}")).collect::<String>())
         .replace("%JOBS%", if jobs.is_empty() { "%" } else { &jobs })
-        .replace("%INSTEAD%", &(instead + "%"))
+        .replace("%INSTEAD%", instead)
         .replace("%VALUES%", &values)
         .replace("%OPTIONS%", &own)
         .replace("%GLOBAL%", &joined(global(program).map(|row| row.long), " "))

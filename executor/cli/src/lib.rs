@@ -88,8 +88,8 @@ pub struct Operands {
     pub complete: Complete,
     /// Whether options end at the first operand; further operands are files, for completion.
     pub end_options: bool,
-    /// Options that replace the first operand.
-    pub instead: &'static [&'static str],
+    /// Options that replace the first operand, as a pattern of shells.
+    pub instead: &'static str,
 }
 
 impl Operands {
@@ -98,7 +98,7 @@ impl Operands {
 
     /// Operands that may be mixed with options.
     pub const fn new(usage: &'static str, complete: Complete) -> Self {
-        Self { usage, complete, end_options: false, instead: &[] }
+        Self { usage, complete, end_options: false, instead: "" }
     }
 }
 

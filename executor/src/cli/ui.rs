@@ -143,7 +143,7 @@ impl<'a> Ui<'a> {
     /// The one line of a failure: `error[CLASS]: what, which object; what to do`, or with `--json` an object.
     pub fn error(&mut self, error: &Error) {
         if self.verbosity.json {
-            let message = serde_json::to_string(&shown_in(&without_numbers(&error.to_string())));
+            let message = serde_json::to_string(&plain(&error.to_string()));
             let (word, message) = (error.class().word(), message.unwrap_or_default());
             let line = format!("{{\"error\":{{\"class\":\"{word}\",\"message\":{message}}}}}");
             let line = visible_json(&line);
@@ -163,7 +163,7 @@ impl<'a> Ui<'a> {
 
     fn line(&mut self, start: &str, text: &str) {
         // An error of stderr cannot be reported.
-        let shown = visible(&shown_in(&without_numbers(text)));
+        let shown = visible(&plain(text));
         let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
         let more = if end < shown.len() { "…" } else { "" };
         let text = format!("{start}{}{more}", &shown[..end]);
@@ -172,14 +172,14 @@ impl<'a> Ui<'a> {
     }
 }
 
-/// Removes the errno that [`io::Error`] adds to its description: ` (os error 2)`.
-fn without_numbers(text: &str) -> String {
+/// `text` without secrets, and without the errno that [`io::Error`] adds to its description: ` (os error 2)`.
+fn plain(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut short = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         short.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
     }
-    short
+    shown_in(&short)
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use crate::net::http::Validators;
 use crate::net::location::Location;
 use crate::net::transfer::fetch::{self, Beginning};
 use joblet_format::{MAX_REGISTRY_BYTES, MAX_UNSHARDED_BYTES};
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How much of `registry.json` a host without a copy requests first, in bytes: most registries are
@@ -119,11 +118,10 @@ fn local(source: &Source, need: Need, policy: &Policy, ui: &mut Ui<'_>) -> Resul
     if let Location::File(file) = location
         && !file.path().exists()
     {
-        let publishes = file.path().parent().is_some_and(Path::exists);
-        let reason = if publishes {
+        let reason = if file.path().ends_with("registry.json") {
             "it does not exist; joblet-publish site writes it, beside the archives"
         } else {
-            "it does not exist, nor does its directory"
+            "it does not exist; name a directory, an owner/repo or an https address"
         };
         return Err(Error::Registry { registry: location.to_string(), reason: reason.into() });
     }

@@ -177,7 +177,7 @@ pub(super) static RUN: Command<Parsed> = Command {
         usage: "--runtime=SPEC [OPTION…] [--] COMMAND [ARG…]",
         complete: INSTALLED,
         end_options: true,
-        instead: &["--runtime", "--image"],
+        instead: "--runtime|--runtime=*|--image|--image=*",
     },
     help: "run a job in a runtime; installs it first if no version is installed",
     about: "Options end at the first operand; the rest is the job's command line. Without --runtime, the \

@@ -77,12 +77,10 @@ pub(super) static LIST: Command<Parsed> = Command {
                 Err(Usage("--outdated excludes --available and --all-versions".into()))
             }
             true => Ok(Parsed::Outdated),
-            false => match call.operand() {
-                None => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
-                Some(word) => {
-                    Err(Usage(format!("list takes no {word:?}; use joblet-exec search or info")))
-                }
-            },
+            false if call.operand().is_some() => {
+                Err(Usage("list takes no NAME; use joblet-exec search or info".into()))
+            }
+            false => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
         }
     }),
 };

@@ -20,6 +20,7 @@ use crate::registry::Registries;
 use crate::registry::config::Source;
 use joblet_format::{Arch, Spec};
 use rustix::fs::{AtFlags, unlinkat};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -40,16 +41,41 @@ impl Session<'_> {
         let utf8 = || Error::Usage(format!("{} is not UTF-8", to.display()));
         let name = name.to_str().ok_or_else(utf8)?;
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        Directory::make_all(above, 0o777).map_err(elsewhere)?;
-        let above = Directory::open(above).map_err(Error::file("open", above))?;
-        if above.has(name) {
+        let mut done = self.write(specs, (above, name), arch, ui);
+        if let Err(Error::File { path, source, .. }) = &mut done
+            && path.starts_with(above)
+        {
+            // Instead of the hint about the store.
+            *source = io::Error::other(format!("{source}; name another directory with --to"));
+        }
+        if matches!(done, Ok(false)) {
             return Err(exists());
         }
+        done?;
+        ui.note(&format!("{}: there, joblet-exec import {name} installs it", to.display()));
+        Ok(())
+    }
+
+    /// As [`Self::export`], into the directory `name` in `above`; false if that exists.
+    fn write(
+        &self,
+        specs: &[Spec],
+        (above, name): (&Path, &str),
+        arch: Arch,
+        ui: &mut Ui<'_>,
+    ) -> Result<bool, Error> {
+        Directory::make_all(above, 0o777)?;
+        let above = Directory::open(above).map_err(Error::file("open", above))?;
+        if above.has(name) {
+            return Ok(false);
+        }
         let partial = format!("{name}.partial");
-        let directory = above.make(&partial).map_err(elsewhere)?;
+        let directory = above.make(&partial)?;
         let mut done = self.fill(specs, &directory, arch, ui);
         if done.is_ok() {
-            done = above.rename_new(&partial, &above, name).map_err(Error::file("rename", to));
+            done = above
+                .rename_new(&partial, &above, name)
+                .map_err(Error::file("rename", above.path_of(name)));
         }
         if done.is_err() {
             // What is in it was put there by this process, or by a user who can replace the directory. If that fails, its
@@ -58,14 +84,8 @@ impl Session<'_> {
                 _ = directory.remove_file(&name);
             }
             _ = unlinkat(&above, partial, AtFlags::REMOVEDIR);
-            let in_bundle = |path: &Path| path.starts_with(directory.path());
-            return done.map_err(|error| match error {
-                Error::File { ref path, .. } if in_bundle(path) => elsewhere(error),
-                error => error,
-            });
         }
-        ui.note(&format!("{}: there, joblet-exec import {name} installs it", to.display()));
-        Ok(())
+        done.map(|()| true)
     }
 
     fn fill(
@@ -112,16 +132,12 @@ impl Session<'_> {
     pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
         let file = from.join(MANIFEST);
         let location = Location::File(Local::new(from, MANIFEST));
-        let manifest =
-            fetch::document(&location, MAX_MANIFEST_BYTES).map_err(|error| match error {
-                Error::File { ref source, .. }
-                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-                {
-                    let why = "is not the directory of a bundle, which joblet-exec export writes";
-                    Error::NotFound(format!("{} {why}", from.display()))
-                }
-                error => error,
-            })?;
+        let found = fs::metadata(&file).map_err(|error| error.kind());
+        if let Err(ErrorKind::NotFound | ErrorKind::NotADirectory) = found {
+            let why = "is not the directory of a bundle, which joblet-exec export writes";
+            return Err(Error::NotFound(format!("{} {why}", from.display())));
+        }
+        let manifest = fetch::document(&location, MAX_MANIFEST_BYTES)?;
         let refuse = |reason: String| Error::Config { path: file.clone(), reason };
         let manifest: BundleManifest =
             serde_json::from_slice(&manifest).map_err(|error| refuse(error.to_string()))?;
@@ -155,16 +171,5 @@ impl Session<'_> {
             }),
             None => Ok(Source::plain(location)),
         }
-    }
-}
-
-/// The error with a hint about the bundle's directory instead of the store.
-fn elsewhere(error: Error) -> Error {
-    match error {
-        Error::File { verb, path, source } => {
-            let source = io::Error::other(format!("{source}; name another directory with --to"));
-            Error::File { verb, path, source }
-        }
-        error => error,
     }
 }
