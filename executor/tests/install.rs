@@ -236,6 +236,7 @@ fn invalid_registries_are_refused_by_class() {
         ("", "the document is empty"),
         ("{\"version\": \"2\", \"runtimes\": {}}", "format version \"2\" is newer"),
         ("{\"version\": \"1\", \"runtimes\": {\"demo\": 7}}", "invalid type"),
+        ("7", "not a registry.json: invalid type: integer `7`, expected an object"),
         ("[]", "not a registry.json"),
     ] {
         fs::write(&document, body).unwrap();
@@ -254,7 +255,7 @@ fn invalid_registries_are_refused_by_class() {
         &world,
         "install demo --registry ./nowhere",
         11,
-        "error[REGISTRY]: registry ~/nowhere: it does not exist; joblet-publish site ",
+        "error[REGISTRY]: registry ~/nowhere/registry.json: it does not exist; joblet-publish ",
     );
     assert_fails(
         &world,
