@@ -148,10 +148,12 @@ impl<C> Program<C> {
                 None => help::program(self, length),
             }));
         }
-        let version = |call: &Call| match call.options.iter().any(|(row, ..)| row.long == "--json")
-        {
-            true => format!("{{\"version\":\"{}\"}}\n", self.version),
-            false => format!("{} {}\n", self.name, self.version),
+        let version = |call: &Call| {
+            if call.options.iter().any(|(row, ..)| row.long == "--json") {
+                format!("{{\"version\":\"{}\"}}\n", self.version)
+            } else {
+                format!("{} {}\n", self.name, self.version)
+            }
         };
         if call.switch(&option::VERSION) {
             return Ok(Parsed::Text(version(&call)));
