@@ -247,19 +247,25 @@ fn where_commands_are(command: &str, path: &str) -> String {
     if command.contains('/') {
         return "job, which sees the runtime and the current directory; --bind SRC:DST shows it more".into();
     }
-    // What is typed for a script, and for a command line that is one word.
-    let script = |(_, end): (&str, &str)| end.bytes().all(|byte| byte.is_ascii_alphabetic());
     if command.contains(' ') {
         "runtime; a command and its arguments are words of their own, without quotes around them"
             .into()
-    } else if command.rsplit_once('.').is_some_and(script) {
-        format!(
-            "runtime; a file of the current directory is ./{command}, or an argument: python {command}"
-        )
+    } else if let Some(with) = interpreter(command) {
+        format!("runtime; a script is run by its interpreter: {with} {command}")
     } else if INSTALLERS.contains(&command) {
         "runtime, which no job can change; its packages are those of its manifest".into()
     } else {
         format!("runtime; PATH there is {path}")
+    }
+}
+
+/// The interpreter of a file that is named as scripts are: `x.py`, `x.sh`.
+pub(crate) fn interpreter(name: &str) -> Option<&'static str> {
+    match name.rsplit_once('.')?.1 {
+        "sh" => Some("sh"),
+        "js" => Some("node"),
+        end if end.bytes().all(|byte| byte.is_ascii_alphabetic()) => Some("python"),
+        _ => None,
     }
 }
 

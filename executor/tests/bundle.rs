@@ -40,11 +40,13 @@ fn import(world: &World, more: &str) -> Outcome {
 #[test]
 fn an_export_is_installed_without_network() {
     let (world, server) = world();
-    let done = export(&world, &server, "--to=bundle demo@1.0.0 parted");
+    let done = export(&world, &server, "--to=bundle demo@1.0.0 parted demo@1.0");
     assert_eq!((done.status, done.stdout.as_str()), (Some(0), ""), "{done:?}");
     assert!(
         done.stderr.contains("exported demo@1.0.0 for a") && done.stderr.contains("parted@1.0.0")
     );
+    assert_eq!(done.stderr.lines().count(), 3, "each once: {done:?}");
+    assert!(done.stderr.ends_with("there, joblet-exec import bundle installs it\n"), "{done:?}");
     let names = [
         "bundle.json".to_owned(),
         format!("demo-1.0.0-{ARCH}.tar.gz"),
@@ -106,6 +108,16 @@ fn an_export_is_complete_or_absent() {
     let outcome = export(&world, &server, "--to=bundle demo@1.0.0");
     assert_eq!(outcome.status, Some(2), "{outcome:?}");
     assert!(outcome.stderr.contains("bundle exists; name a new directory"), "{outcome:?}");
+    // No user can make anything there.
+    let outcome = export(&world, &server, "--to=/sys/bundle demo@1.0.0");
+    assert_eq!(outcome.status, Some(15), "{outcome:?}");
+    let hint = "; name another directory with --to\n";
+    assert!(outcome.stderr.ends_with(hint) && !outcome.stderr.contains("--store"), "{outcome:?}");
+    for other in ["none", "registry", "registry/registry.json"] {
+        let outcome = world.exec(["import", other]);
+        let want = format!("error[NOTFOUND]: {other} is not the directory of a bundle, ");
+        assert!(outcome.stderr.starts_with(&want), "{outcome:?}");
+    }
 }
 
 /// Makes a key pair, signs the registry and returns the public key; reports a skip without minisign.

@@ -172,7 +172,7 @@ fn few_descriptors_suffice_or_are_named() {
         store=$base/store; mkdir "$store"
         ulimit -n 32
         for name in deep plain; do
-            fails 15 '(os error 24)' "$exec" install $name
+            fails 15 ': cannot unpack ' "$exec" install $name
             nothing_left
         done
         "$exec" install small

@@ -3,6 +3,7 @@
 use crate::common::server::{Reply, Server};
 use crate::common::{World, checksum, gzip, list, runtime_archive, tar};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -235,6 +236,7 @@ fn invalid_registries_are_refused_by_class() {
         ("", "the document is empty"),
         ("{\"version\": \"2\", \"runtimes\": {}}", "format version \"2\" is newer"),
         ("{\"version\": \"1\", \"runtimes\": {\"demo\": 7}}", "invalid type"),
+        ("7", "not a registry.json: invalid type: integer `7`, expected an object"),
         ("[]", "not a registry.json"),
     ] {
         fs::write(&document, body).unwrap();
@@ -246,7 +248,14 @@ fn invalid_registries_are_refused_by_class() {
         &world,
         "install demo --registry ./nowhere",
         11,
-        "error[REGISTRY]: registry ~/nowhere: it does not exist; ",
+        "error[REGISTRY]: registry ~/nowhere: it does not exist; name a ",
+    );
+    fs::create_dir(world.path("nowhere")).unwrap();
+    assert_fails(
+        &world,
+        "install demo --registry ./nowhere",
+        11,
+        "error[REGISTRY]: registry ~/nowhere/registry.json: it does not exist; joblet-publish ",
     );
     assert_fails(
         &world,
@@ -371,6 +380,17 @@ fn https_is_trusted_only_with_a_known_authority() {
     let unknown = world.exec(["install", "demo", "--registry", server.address.as_str()]);
     assert_eq!(unknown.status, Some(10), "{unknown:?}");
     assert!(unknown.stderr.contains("UnknownIssuer"), "{unknown:?}");
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://localhost:{}", plain.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            _ = stream.read(&mut [0; 4096]);
+            _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let outcome = world.exec(["install", "demo", "--registry", &address]);
+    assert_eq!(outcome.status, Some(10), "{outcome:?}");
+    assert!(outcome.stderr.contains("does not speak TLS; is its address http://?"), "{outcome:?}");
     let missing = install(&server.address, "/no/such/file");
     assert!(missing.stderr.contains("SSL_CERT_FILE and SSL_CERT_DIR have no"), "{missing:?}");
     let (other, _) = Server::tls("example.org", files);

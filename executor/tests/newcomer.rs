@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Arguments of commands after README's, the beginning of the first line of output, and the status. Every line of
 /// tables and help fits the terminal.
 const COMMAND_LINES: &[(&str, &str, i32)] = &[
-    ("", "error[USAGE]: no command given; joblet-exec --help lists them", 2),
+    ("", "error[USAGE]: no command given; joblet-exec --help lists the", 2),
     ("ls", "NAME         VERSION  SIZE", 0),
     ("images", "NAME         VERSION  SIZE", 0),
     ("list --available", "NAME         VERSION  SIZE", 0),
@@ -45,9 +45,17 @@ const COMMAND_LINES: &[(&str, &str, i32)] = &[
     ("run --platform linux/arm64 python-3.11 ls", "error[USAGE]: --platform: jobs run on", 125),
     ("run --with numpy python-3.11 ls", "error[USAGE]: --with: a runtime's packages are", 125),
     ("run --python 3.11 script.py", "error[USAGE]: --python: the runtime says which: run", 125),
-    ("run python-3.11 script.py", "error[COMMAND]: script.py: not found in the runtime; a", 127),
+    (
+        "run python-3.11 script.py",
+        "error[COMMAND]: script.py: not found in the runtime; a script",
+        127,
+    ),
     ("run python-3.11 'python -V'", "error[COMMAND]: python -V: not found in the runtime; a", 127),
-    ("run python-3.11 ./script.py", "error[COMMAND]: ./script.py: ./script.py has no execute", 126),
+    (
+        "run python-3.11 ./script.py",
+        "error[COMMAND]: ./script.py: it has no execute permission",
+        126,
+    ),
     ("run python-3.11 pytohn x.py", "error[COMMAND]: pytohn: not found in the runtime; PATH", 127),
     ("run python-3.11 ../tool", "error[COMMAND]: ../tool: not found in the job, which sees", 127),
     ("run python-3.11 cat ../outside.py", "cat: ../outside.py: No such file or directory", 1),

@@ -168,7 +168,7 @@ fn what_cannot_be_kept_is_refused_before_the_job() {
         for (options, want) in [
             (vec!["--here".to_owned(), output(&to)], "it is in that directory already"),
             (vec!["--bind=.:/work".to_owned(), output(&to)], "it is in that directory already"),
-            (vec![output(&here.join("file"))], "File exists"),
+            (vec![output(&here.join("file"))], "it is a file, not a directory"),
             (vec!["--output=/proc/none".to_owned()], "--output /proc/none: "),
         ] {
             let options: Vec<_> = options.iter().map(String::as_str).collect();

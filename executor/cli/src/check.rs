@@ -1,5 +1,6 @@
 //! Consistency checks of a table that the compiler cannot make, for a test.
 
+use crate::help::WIDTH;
 use crate::option::{HELP, Row, VERSION};
 use crate::{Command, Example, ForeignWords, Meaning, Parsed, Program};
 use std::collections::BTreeSet;
@@ -69,6 +70,9 @@ impl<C> Program<C> {
             let mut words = words.skip_while(|word| word.trim_start_matches("<(") != self.name);
             if words.next().is_none() {
                 faults.push(format!("{whose}: {line} does not call {}", self.name));
+            }
+            if line.len() + 2 > WIDTH {
+                faults.push(format!("{whose}: {line} is too long for a line of help"));
             }
             let words = words.map(|word| OsString::from(word.trim_matches('\''))).collect();
             // The caller takes the global options, so `finish` is not called here.

@@ -11,10 +11,11 @@ use std::fmt::Write;
 /// The arguments are the words before the one to complete, which is `cur`. `%NAME%` is replaced from the
 /// table.
 const WANT: &str = r#"%FUNCTION%_want() {
-    local word command= value=
+    local word command= value= named=
     want=
     for word in "$@"; do
         if [[ -n $value ]]; then value=; continue; fi
+        case $word in (%INSTEAD%) named=1 ;; esac
         case $word in
             (%WITH_VALUE%) value=$word ;;
             (-*) ;;
@@ -38,6 +39,7 @@ const WANT: &str = r#"%FUNCTION%_want() {
     case $command in
         ("") want="%COMMANDS%" ;;
 %OPERANDS%    esac
+    if [[ -n $named ]]; then want=@files; fi
 }
 %FUNCTION%_runtimes() {
     local name version rest
@@ -185,10 +187,13 @@ fn want<C>(program: &'static Program<C>) -> String {
     }
     let jobs = program.commands.iter().filter(|command| command.operands.end_options);
     let jobs = joined(jobs.map(|it| names(it)).collect::<Vec<_>>().iter().map(String::as_str), "|");
+    let instead = program.commands.iter().map(|it| it.operands.instead);
+    let instead = instead.max().filter(|it| !it.is_empty()).unwrap_or("%");
     let commands = program.commands.iter().map(|it| it.name).chain(groups.keys().copied());
     WANT.replace("%WITH_VALUE%", &joined(names_of_valued, "|"))
         .replace("%GROUPS%", &groups.keys().map(|group| format!("|{group}")).collect::<String>())
         .replace("%JOBS%", if jobs.is_empty() { "%" } else { &jobs })
+        .replace("%INSTEAD%", instead)
         .replace("%VALUES%", &values)
         .replace("%OPTIONS%", &own)
         .replace("%GLOBAL%", &joined(global(program).map(|row| row.long), " "))
@@ -231,7 +236,14 @@ fn fish<C>(program: &'static Program<C>) -> String {
             option(&mut text, &when, row);
         }
         let operands = command.operands.complete;
-        if operands != Complete::Nothing {
+        if command.operands.end_options {
+            _ = writeln!(
+                text,
+                "complete -c %PROGRAM%{when} -F\ncomplete -c %PROGRAM% -n '__fish_seen_subcommand_from {called}; \
+                 and not __fish_seen_subcommand_from (%FUNCTION%_runtimes list)'{}",
+                list(operands)
+            );
+        } else if operands != Complete::Nothing {
             _ = writeln!(text, "complete -c %PROGRAM%{when}{}", list(operands));
         }
     }

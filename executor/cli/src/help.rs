@@ -14,7 +14,7 @@ pub(crate) enum Length {
 }
 
 /// Longest line, in characters.
-const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
 /// Column in which the description of an option begins.
 const COLUMN: usize = 30;
 
@@ -100,7 +100,8 @@ fn examples(text: &mut String, examples: &[Example]) {
         text.push_str("\nExamples:\n");
     }
     for (line, meaning) in examples {
-        _ = writeln!(text, "  {}\n      {}", wrapped(line, 6), wrapped(meaning, 6));
+        // Not wrapped: it is copied into a shell.
+        _ = writeln!(text, "  {line}\n      {}", wrapped(meaning, 6));
     }
 }
 

@@ -86,8 +86,10 @@ pub struct Operands {
     pub usage: &'static str,
     /// How shells complete an operand.
     pub complete: Complete,
-    /// Whether options end at the first operand.
+    /// Whether options end at the first operand; further operands are files, for completion.
     pub end_options: bool,
+    /// Options that replace the first operand, as a pattern of shells.
+    pub instead: &'static str,
 }
 
 impl Operands {
@@ -96,7 +98,7 @@ impl Operands {
 
     /// Operands that may be mixed with options.
     pub const fn new(usage: &'static str, complete: Complete) -> Self {
-        Self { usage, complete, end_options: false }
+        Self { usage, complete, end_options: false, instead: "" }
     }
 }
 
@@ -146,20 +148,29 @@ impl<C> Program<C> {
                 None => help::program(self, length),
             }));
         }
-        let version = || format!("{} {}\n", self.name, self.version);
+        let version = |call: &Call| {
+            if call.options.iter().any(|(row, ..)| row.long == "--json") {
+                format!("{{\"version\":\"{}\"}}\n", self.version)
+            } else {
+                format!("{} {}\n", self.name, self.version)
+            }
+        };
         if call.switch(&option::VERSION) {
-            return Ok(Parsed::Text(version()));
+            return Ok(Parsed::Text(version(&call)));
         }
         let text = match command.map(|command| &command.action) {
             None => {
-                return Err(Usage(format!("no command given; {} --help lists them", self.name)));
+                return Err(Usage(format!(
+                    "no command given; {} --help lists the commands",
+                    self.name
+                )));
             }
             Some(Action::Call(read)) => return Ok(Parsed::Call(*read, call)),
             Some(Action::Help) => match call.operands().as_slice() {
                 [] => help::program(self, help::Length::Long),
                 words => help::command(self, words::command(self, words)?, help::Length::Long),
             },
-            Some(Action::Version) => version(),
+            Some(Action::Version) => version(&call),
             Some(Action::Man) => man::page(self),
             Some(Action::Completions) => match call.operands().as_slice() {
                 [shell] => completions::script(self, shell),

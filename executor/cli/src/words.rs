@@ -158,7 +158,14 @@ pub(crate) fn command<C>(
         return Err(Usage(format!("{typed} is not a command here: {advice}")));
     }
     let hint = nearest(&typed, all().map(|(name, _)| name)).map_or_else(
-        || format!("{} --help lists them", program.name),
+        || {
+            // The name of an object, such as `python-3.11`, belongs after a command.
+            let job = program.commands.iter().find(|it| it.operands.end_options);
+            match job.filter(|_| typed.contains('-')) {
+                Some(job) => format!("did you mean {} {} {typed} …?", program.name, job.name),
+                None => format!("{} --help lists the commands", program.name),
+            }
+        },
         |near| format!("did you mean {near:?}?"),
     );
     Err(Usage(format!("unknown command {typed:?}; {hint}")))

@@ -68,7 +68,7 @@ impl FromStr for Spec {
         let typed = text;
         if text.starts_with(['/', '.', '~']) {
             return Err(SpecError::Origin(format!(
-                "{text:?} is a path, not the name of a runtime"
+                "{text:?} is a path, not the name of a runtime; joblet-exec import DIR installs a bundle"
             )));
         }
         if text.contains("://") {
@@ -101,11 +101,13 @@ fn translated(typed: &str) -> Option<String> {
     let meant = if let Some(at) = small.find([':', '=', '>', '<', '~', '^']) {
         let (name, version) = small.split_at(at);
         let tag = version.trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
-        // The tag of an image, and what follows conda's `=`, is a version, or a part of the name here.
-        let may_be_name = version.strip_prefix([':', '=']) == Some(tag);
-        let is_version = tag == "latest" || tag.parse::<Version>().is_ok();
-        let sign = if is_version || !may_be_name { '@' } else { '-' };
-        format!("{}{sign}{tag}", name.trim_end())
+        // `3.11` after `python` is a part of the name here; after `python-3.11`, `1.3` is a version.
+        let name = name.trim_end();
+        let is_version = tag == "latest"
+            || tag.parse::<Version>().is_ok()
+            || name.ends_with(|last: char| last.is_ascii_digit());
+        let sign = if is_version { '@' } else { '-' };
+        format!("{name}{sign}{tag}")
     } else {
         small
     };
@@ -164,7 +166,10 @@ impl fmt::Display for SpecError {
             Self::Version(error) => error.fmt(f),
             Self::Foreign { typed, meant } => {
                 let image = if typed.contains(':') { " (images: --image FILE)" } else { "" };
-                write!(f, "{typed:?} is not how a runtime is named; did you mean {meant}?{image}")
+                write!(
+                    f,
+                    "{typed:?} is not how a runtime is named; did you mean {meant}, if joblet-exec search lists it?{image}"
+                )
             }
         }
     }
@@ -207,7 +212,11 @@ mod tests {
             ("python:1.3.2", Some("python@1.3.2")),
             ("python-3.11:latest", Some("python-3.11@latest")),
             ("python==1.3.2", Some("python@1.3.2")),
-            ("python>=1.3", Some("python@1.3")),
+            ("python-3.11>=1.3", Some("python-3.11@1.3")),
+            ("python-3.11:1.3", Some("python-3.11@1.3")),
+            ("python==3.11", Some("python-3.11")),
+            ("python>=3.11", Some("python-3.11")),
+            ("ubuntu:22.04", Some("ubuntu-22.04")),
             ("python=3.11", Some("python-3.11")),
             ("python=1.3.2", Some("python@1.3.2")),
             ("Python-3.11", Some("python-3.11")),

@@ -33,8 +33,7 @@ impl FromStr for Series {
             None => (text, None),
             Some((major, minor)) => (major, Some(minor)),
         };
-        let refuse =
-            || VersionError { text: text.to_owned(), reason: "two numbers at most".into() };
+        let refuse = || VersionError { text: text.to_owned(), reason: "two numbers at most" };
         if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(refuse());
         }
@@ -55,7 +54,7 @@ impl fmt::Display for Series {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionError {
     text: String,
-    reason: String,
+    reason: &'static str,
 }
 
 /// Longest accepted version, in bytes: with a name of 64 bytes it fits into one path component.
@@ -77,13 +76,15 @@ impl FromStr for Version {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        let refuse = |reason: String| VersionError { text: text.to_owned(), reason };
+        let refuse = |reason| VersionError { text: text.to_owned(), reason };
         if text.len() > MAX_BYTES {
-            return Err(refuse(format!("longer than {MAX_BYTES} bytes")));
+            return Err(refuse("longer than 128 bytes"));
         }
-        let version = semver::Version::parse(text).map_err(|error| refuse(error.to_string()))?;
+        // Its error speaks of the parser.
+        let version = semver::Version::parse(text);
+        let version = version.map_err(|_| refuse("three numbers, and -TEXT for a pre-release"))?;
         if !version.build.is_empty() {
-            return Err(refuse("build metadata after `+` is not allowed".to_owned()));
+            return Err(refuse("build metadata after `+` is not allowed"));
         }
         Ok(Self(version))
     }

@@ -143,7 +143,7 @@ impl<'a> Ui<'a> {
     /// The one line of a failure: `error[CLASS]: what, which object; what to do`, or with `--json` an object.
     pub fn error(&mut self, error: &Error) {
         if self.verbosity.json {
-            let message = serde_json::to_string(&shown_in(&error.to_string()));
+            let message = serde_json::to_string(&plain(&error.to_string()));
             let (word, message) = (error.class().word(), message.unwrap_or_default());
             let line = format!("{{\"error\":{{\"class\":\"{word}\",\"message\":{message}}}}}");
             let line = visible_json(&line);
@@ -163,13 +163,23 @@ impl<'a> Ui<'a> {
 
     fn line(&mut self, start: &str, text: &str) {
         // An error of stderr cannot be reported.
-        let shown = visible(&shown_in(text));
+        let shown = visible(&plain(text));
         let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
         let more = if end < shown.len() { "…" } else { "" };
         let text = format!("{start}{}{more}", &shown[..end]);
         let text = self.readable(&text, false);
         progress::above(|| _ = writeln!(self.err, "{text}"));
     }
+}
+
+/// `text` without secrets, and without the errno that [`io::Error`] adds to its description: ` (os error 2)`.
+fn plain(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        short.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
+    }
+    shown_in(&short)
 }
 
 #[cfg(test)]
@@ -182,7 +192,7 @@ mod tests {
         let mut err = Vec::new();
         let mut out = Vec::new();
         let mut ui = Ui::new(&mut out, &mut err);
-        ui.note(&format!("https://u:s3cret@h/?s3cret {}", "é".repeat(9000)));
+        ui.note(&format!("https://u:s3cret@h/?s3cret (os error 2) {}", "é".repeat(9000)));
         let messages = String::from_utf8(err).unwrap();
         assert!(
             messages.starts_with("https://…@h/?… éé") && messages.ends_with("é…\n"),

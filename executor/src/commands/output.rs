@@ -96,13 +96,22 @@ pub(super) fn installed(rows: &[InstalledRow], width: Option<usize>, json: bool)
         let date = |time: &String| time.split('T').next().unwrap_or_default().to_owned();
         [
             row.runtime.name.to_string(),
-            or_none(row.runtime.version.as_ref().map(Version::to_string)),
+            or_none(row.runtime.version.as_ref().map(in_columns)),
             or_none(row.size.map(size)),
             or_none(row.installed_at.as_ref().map(date)),
             or_none(row.registry.as_ref().map(|place| visible(in_short(place)))),
         ]
     };
     table(["NAME", "VERSION", "SIZE", "INSTALLED", "FROM"], rows.iter().map(row), width)
+}
+
+/// A version for a table: the digest of an image by its first 12 digits.
+fn in_columns(version: &Version) -> String {
+    let mut text = version.to_string();
+    if let Some(at) = text.find("-sha256-") {
+        text.truncate(at + 20);
+    }
+    text
 }
 
 /// Abbreviates the address of a registry: `owner/repo` on GitHub, else without scheme and `registry.json`.
@@ -420,6 +429,16 @@ mod tests {
         );
         assert!(installed(&rows, Some(5), false).starts_with("NAME\ndemo\nby-hand\n"));
         assert!(!installed(&rows, Some(35), false).contains('…'));
+    }
+
+    #[test]
+    fn digests_are_short_in_tables() {
+        for (version, want) in [
+            (format!("0.0.0-sha256-{}", "0a".repeat(32)), "0.0.0-sha256-0a0a0a0a0a0a"),
+            ("1.4.0-beta".to_owned(), "1.4.0-beta"),
+        ] {
+            assert_eq!(in_columns(&version.parse().unwrap()), want);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use joblet_format::Spec;
 use joblet_format::image::Settings;
 use rustix::fd::OwnedFd;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -217,7 +217,13 @@ struct Output {
 impl Output {
     fn prepare(path: PathBuf, stores: &[PathBuf]) -> Result<Self, Error> {
         let protected = protected_stores::check_output(&path, stores)?;
-        let refuse = |error| Error::Usage(format!("--output {}: {error}", path.display()));
+        let refuse = |error: io::Error| {
+            let reason = match error.kind() {
+                io::ErrorKind::AlreadyExists => "it is a file, not a directory",
+                _ => &error.to_string(),
+            };
+            Error::Usage(format!("--output {}: {reason}", path.display()))
+        };
         let directory = Results::prepare(&path).map_err(refuse)?;
         Ok(Self { path, directory, protected })
     }

@@ -102,6 +102,9 @@ pub(crate) fn explain_io(error: &io::Error) -> String {
              makes them, which is not trusted here; name that certificate in SSL_CERT_FILE"
                 .into()
         }
+        _ if matches!(tls(error), Some(rustls::Error::InvalidMessage(_))) => {
+            "the server does not speak TLS; is its address http://?".into()
+        }
         _ => match certificate(error) {
             // The message has the names of the certificate.
             None
@@ -117,8 +120,12 @@ pub(crate) fn explain_io(error: &io::Error) -> String {
 
 /// The rule that the server's certificate breaks, if that is the cause.
 fn certificate(error: &io::Error) -> Option<&CertificateError> {
-    match error.get_ref()?.downcast_ref() {
+    match tls(error) {
         Some(rustls::Error::InvalidCertificate(reason)) => Some(reason),
         _ => None,
     }
+}
+
+fn tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }

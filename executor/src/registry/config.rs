@@ -66,13 +66,14 @@ impl Source {
 ///     gpu: [--here, --network=host, --gpu=1, "--tmp=${TMPDIR:-/scratch}", "--env=SLURM_*"]
 /// ```
 #[derive(Deserialize)]
+#[serde(expecting = "a mapping")]
 struct Document {
     #[serde(default)]
     runtimes: Option<Runtimes>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 struct Runtimes {
     #[serde(default)]
     registries: Vec<Entry>,
@@ -122,7 +123,7 @@ pub(crate) struct Config {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 struct Entry {
     name: Origin,
     url: String,
@@ -140,7 +141,7 @@ struct Entry {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 struct Auth {
     #[serde(rename = "type")]
     kind: String,
@@ -349,6 +350,10 @@ mod tests {
             (
                 "    - { name: a, uri: /r }\n",
                 "line 4: runtimes.registries[0]: unknown key `uri`; did you mean `url`?",
+            ),
+            (
+                "    - a\n",
+                "line 4: runtimes.registries[0]: invalid type: string \"a\", expected a mapping",
             ),
             ("    - { name: a, url: /r, zzzzzz: 1 }\n", "unknown key `zzzzzz`"),
             ("    - name: a\n      name: b\n      url: /r\n", "duplicate field `name`"),

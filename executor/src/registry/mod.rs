@@ -238,7 +238,7 @@ impl Registries {
             let names = known.iter().map(|origin| origin.as_str());
             let known: Vec<_> = names.collect();
             let hint = match known.as_slice() {
-                [] => "none is; see runtimes.registries in ~/.rnx/config.yaml".to_owned(),
+                [] => "see runtimes.registries in ~/.rnx/config.yaml".to_owned(),
                 known => format!("these are: {}", known.join(", ")),
             };
             return Error::NotFound(format!("no registry called {origin} is configured; {hint}"));

@@ -118,8 +118,12 @@ fn local(source: &Source, need: Need, policy: &Policy, ui: &mut Ui<'_>) -> Resul
     if let Location::File(file) = location
         && !file.path().exists()
     {
-        let reason = "it does not exist; joblet-publish site writes it, beside the archives".into();
-        return Err(Error::Registry { registry: location.to_string(), reason });
+        let reason = if file.path().ends_with("registry.json") {
+            "it does not exist; joblet-publish site writes it, beside the archives"
+        } else {
+            "it does not exist; name a directory, an owner/repo or an https address"
+        };
+        return Err(Error::Registry { registry: location.to_string(), reason: reason.into() });
     }
     if let (Need::One, Location::File(file)) = (need, location) {
         let metadata = file.open()?.metadata().map_err(Error::file("stat", file.path()))?;

@@ -47,6 +47,7 @@ impl<'r> Listed<'r> {
 
 /// The document before the rules on its strings are applied. Strings are borrowed.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Raw<'d> {
     #[serde(borrow)]
     version: Text<'d>,
@@ -78,6 +79,7 @@ struct RawVersions<'d>(
 );
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct RawRelease<'d> {
     #[serde(borrow)]
     version: Text<'d>,
@@ -97,6 +99,7 @@ struct RawRelease<'d> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct RawArtifact<'d> {
     #[serde(borrow)]
     download_url: Text<'d>,
@@ -116,6 +119,7 @@ struct RawArtifact<'d> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct RawZstd<'d> {
     #[serde(borrow)]
     download_url: Text<'d>,
@@ -129,6 +133,7 @@ struct RawZstd<'d> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct RawPart<'d> {
     #[serde(borrow)]
     download_url: Text<'d>,
@@ -138,6 +143,7 @@ struct RawPart<'d> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct RawIndexFile<'d> {
     #[serde(borrow)]
     checksum: Text<'d>,

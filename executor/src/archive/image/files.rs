@@ -1,5 +1,6 @@
 //! The files of a layout: in a directory, or in a tar file, which is read in place.
 
+use super::NOT_AN_IMAGE;
 use crate::archive::plain::Unpacking;
 use crate::error::Error;
 use joblet_format::entries::{EntryError, Section, member_path};
@@ -92,9 +93,18 @@ fn list(path: &Path) -> Result<Files, Error> {
             let rule = "it is compressed as a whole; decompress it first (gunzip, zstd -d)".into();
             Unpacking::broken(&name, EntryError::Refused(rule))
         }
+        (_, false) if !is_tar(&file) => {
+            Unpacking::broken(&name, EntryError::Refused(NOT_AN_IMAGE.into()))
+        }
         _ => Unpacking::broken(&name, error),
     })?;
     Ok(Files::Archive(path.to_owned(), file, members))
+}
+
+/// Whether a file begins with a tar header, whose magic number is at offset 257.
+fn is_tar(file: &File) -> bool {
+    let mut magic = [0; 5];
+    file.read_exact_at(&mut magic, 257).is_ok() && magic == *b"ustar"
 }
 
 /// Whether a file has the magic number of gzip, zstd or xz.

@@ -10,7 +10,7 @@ const JOBS: &[&str] = &["run", "shell"];
 const SERVER: &str =
     "it needs a Joblet server and its rnx; joblet-exec runs jobs on this host alone";
 
-pub(super) static FOREIGN: [ForeignWords; 40] = [
+pub(super) static FOREIGN: [ForeignWords; 44] = [
     ForeignWords::option(JOBS, &["-v"], SameBefore(&jobs::VOLUME.row, values::is_volume)),
     ForeignWords::option(JOBS, &["-B"], Same(&jobs::VOLUME.row)),
     ForeignWords::option(JOBS, &["--net"], Same(&jobs::NETWORK.row)),
@@ -60,14 +60,22 @@ pub(super) static FOREIGN: [ForeignWords; 40] = [
     ForeignWords::option(&["remove"], &["--all"], Advice("use joblet-exec prune --keep 0 --yes")),
     ForeignWords::command(&["df"], "use joblet-exec info SPEC, or du -sh of the store's directory"),
     ForeignWords::option(&["install"], &["-r"], Advice(PACKAGES)),
-    ForeignWords::command(&["exec"], "use joblet-exec run --runtime=SPEC COMMAND"),
-    ForeignWords::command(&["ps"], "jobs are processes of this host; ps shows them"),
+    ForeignWords::option(
+        &["list", "search", "outdated", "info"],
+        &["--format", "-o"],
+        Advice("use --json"),
+    ),
+    ForeignWords::option(&["upgrade"], &["--all"], Advice("without NAME it upgrades all")),
+    ForeignWords::option(&["shell"], &["-c"], Advice("use joblet-exec run SPEC COMMAND")),
+    ForeignWords::command(&["cp"], "use --upload and --output of joblet-exec run"),
+    ForeignWords::command(&["exec", "start"], "use joblet-exec run --runtime=SPEC COMMAND"),
+    ForeignWords::command(&["ps", "container"], "jobs are processes of this host; ps shows them"),
     ForeignWords::command(&["stop", "kill"], "jobs are processes of this host; kill ends them"),
     ForeignWords::command(&["logs"], "a job writes to the output of joblet-exec"),
     ForeignWords::command(&["system"], "use joblet-exec prune, or list"),
     ForeignWords::command(&["cache"], "use joblet-exec prune"),
     ForeignWords::command(&["env"], "use joblet-exec list, or shell SPEC"),
-    ForeignWords::command(&["sync"], PACKAGES),
+    ForeignWords::command(&["sync", "pip", "conda", "venv", "uv", "npm"], PACKAGES),
     ForeignWords::command(
         &["build", "runtime build"],
         "runtimes are built with joblet-publish build",

@@ -3,6 +3,7 @@
 use super::runtimes::INSTALLED;
 use super::shared::{self, DEVICE, IPC, KEEP_FD, PROFILE, TMP};
 use super::{BindArg, Command as Parsed, Run, Start, Terminal, TmpfsArg, one_spec, values};
+use crate::error::interpreter;
 use crate::gpu::Wanted;
 use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, path, utf8};
 use joblet_format::Spec;
@@ -174,8 +175,9 @@ pub(super) static RUN: Command<Parsed> = Command {
     also: &["job run"],
     operands: Operands {
         usage: "--runtime=SPEC [OPTION…] [--] COMMAND [ARG…]",
-        complete: Complete::Files,
+        complete: INSTALLED,
         end_options: true,
+        instead: "--runtime|--runtime=*|--image|--image=*",
     },
     help: "run a job in a runtime; installs it first if no version is installed",
     about: "Options end at the first operand; the rest is the job's command line. Without --runtime, the \
@@ -228,9 +230,12 @@ pub(super) static RUN: Command<Parsed> = Command {
         };
         // The message names the command of the image itself.
         if argv.is_empty() && image.is_none() {
-            return Err(Usage(format!(
-                "run needs a COMMAND after the runtime; joblet-exec shell {spec} gives you a shell"
-            )));
+            let name = spec.name.as_str();
+            let hint = match interpreter(name) {
+                Some(with) => format!("a script is run by: joblet-exec run RUNTIME {with} {name}"),
+                None => format!("joblet-exec shell {spec} gives you a shell"),
+            };
+            return Err(Usage(format!("run needs a COMMAND after the runtime; {hint}")));
         }
         Ok(Parsed::Run(Box::new(Run { spec, image, argv, ..run })))
     }),
@@ -260,7 +265,9 @@ pub(super) static SHELL: Command<Parsed> = Command {
             }
             run.spec.clone()
         } else {
-            one_spec(call)?
+            one_spec(call).map_err(|Usage(reason)| {
+                Usage(reason + "; joblet-exec run SPEC COMMAND runs a command")
+            })?
         };
         let argv = SHELL_ARGV.map(Into::into).into();
         Ok(Parsed::Run(Box::new(Run { spec, image, argv, ..run })))

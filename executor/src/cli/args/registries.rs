@@ -53,8 +53,10 @@ static STORE: Opt<PathBuf> = Opt::path("--store", "DIR", "where runtimes are ins
     "Default: /opt/joblet/runtimes for root; for other users $XDG_DATA_HOME/joblet/runtimes, and they can \
      use the runtimes of root's.",
 );
-static OFFLINE: Opt<()> =
-    Opt::switch("--offline", "use installed runtimes and cached documents only, without network");
+static OFFLINE: Opt<()> = Opt::switch(
+    "--offline",
+    "use no network: installed runtimes, cached documents, registries in directories",
+);
 static REFRESH: Opt<()> =
     Opt::switch("--refresh", "fetch the registry even if the cached copy is younger than an hour");
 static JSON: Opt<()> = Opt::switch("--json", "print data as JSON");

@@ -77,6 +77,9 @@ pub(super) static LIST: Command<Parsed> = Command {
                 Err(Usage("--outdated excludes --available and --all-versions".into()))
             }
             true => Ok(Parsed::Outdated),
+            false if call.operand().is_some() => {
+                Err(Usage("list takes no NAME; use joblet-exec search or info".into()))
+            }
             false => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
         }
     }),
@@ -87,7 +90,7 @@ pub(super) static SEARCH: Command<Parsed> = Command {
     also: &["runtime search"],
     operands: Operands::new("[WORD…]", Complete::Nothing),
     help: "list runtimes whose name or description contains every WORD",
-    about: "The search ignores case.",
+    about: "The search ignores case; packages in a runtime are not searched.",
     options: &[&ALL_VERSIONS.row],
     examples: &[("joblet-exec search python", "runtimes about Python")],
     status: Status::OfProgram,

@@ -54,7 +54,7 @@ pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
     let mut before = colons().filter(|at| *at < end);
     let at = before.rfind(|at| bytes[at + 1..end].starts_with(b"/"));
     let at = at.ok_or_else(|| {
-        format!("{word:?} is not SRC:DST or SRC:DST:rw with an absolute DST, a path of the job")
+        format!("{word:?} is not SRC:DST with an absolute DST, a path of the job")
     })?;
     if at == 0 || colons().any(|colon| colon > at && colon < end) {
         return Err(format!(
@@ -115,7 +115,9 @@ pub(super) fn tmpfs(word: &OsStr) -> Result<TmpfsArg, String> {
 pub(super) fn user(word: &OsStr) -> Result<(u32, u32), String> {
     let text = utf8(word)?;
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
+    let number = |text: &str| {
+        text.parse().map_err(|_| format!("{text:?} is not a number, as $(id -u {text}) prints it"))
+    };
     Ok((number(uid)?, number(gid)?))
 }
 
@@ -171,8 +173,13 @@ pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
     joblet_cli::positive::<NonZero<u32>>(word).map(NonZero::get)
 }
 
-/// `amd64` or `arm64`.
+/// `amd64` or `arm64`, or as uname(1) calls them.
 pub(super) fn arch(word: &OsStr) -> Result<Arch, String> {
+    let word = match word.to_str() {
+        Some("x86_64") => "amd64".as_ref(),
+        Some("aarch64") => "arm64".as_ref(),
+        _ => word,
+    };
     one_of(word, &Arch::ALL.map(|arch| (arch.as_str(), arch)))
 }
 

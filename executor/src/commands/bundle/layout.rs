@@ -34,6 +34,7 @@ pub(super) const DOCUMENT: &str = "registry.json";
 ///
 /// Example: `{"registry":"https://example.org/registry.json","runtimes":["demo@1.0.0"]}`.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct BundleManifest {
     /// Address of the original registry, without its query.
     pub registry: String,

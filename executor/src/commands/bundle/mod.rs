@@ -21,6 +21,8 @@ use crate::registry::Registries;
 use crate::registry::config::Source;
 use joblet_format::{Arch, Spec};
 use rustix::fs::{AtFlags, unlinkat};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Maximum size of a manifest, in bytes.
@@ -40,10 +42,33 @@ impl Session<'_> {
         let utf8 = || Error::Usage(format!("{} is not UTF-8", to.display()));
         let name = name.to_str().ok_or_else(utf8)?;
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let mut done = self.write(specs, (above, name), arch, ui);
+        if let Err(Error::File { path, source, .. }) = &mut done
+            && path.starts_with(above)
+        {
+            // Instead of the hint about the store.
+            *source = io::Error::other(format!("{source}; name another directory with --to"));
+        }
+        if matches!(done, Ok(false)) {
+            return Err(exists());
+        }
+        done?;
+        ui.note(&format!("{}: there, joblet-exec import {name} installs it", to.display()));
+        Ok(())
+    }
+
+    /// As [`Self::export`], into the directory `name` in `above`; false if that exists.
+    fn write(
+        &self,
+        specs: &[Spec],
+        (above, name): (&Path, &str),
+        arch: Arch,
+        ui: &mut Ui<'_>,
+    ) -> Result<bool, Error> {
         Directory::make_all(above, 0o777)?;
         let above = Directory::open(above).map_err(Error::file("open", above))?;
         if above.has(name) {
-            return Err(exists());
+            return Ok(false);
         }
         let partial = format!("{name}.partial");
         let directory = above.make(&partial)?;
@@ -53,7 +78,9 @@ impl Session<'_> {
         }
         let mut done = self.fill(specs, &directory, arch, ui);
         if done.is_ok() {
-            done = above.rename_new(&partial, &above, name).map_err(Error::file("rename", to));
+            done = above
+                .rename_new(&partial, &above, name)
+                .map_err(Error::file("rename", above.path_of(name)));
         }
         if done.is_err() {
             // What is in it was put there by this process. If that fails, its name shows that it is incomplete.
@@ -61,10 +88,8 @@ impl Session<'_> {
                 _ = directory.remove_file(&name);
             }
             _ = unlinkat(&above, partial, AtFlags::REMOVEDIR);
-            return done;
         }
-        ui.note(&format!("{}: install it there with: joblet-exec import DIR", to.display()));
-        Ok(())
+        done.map(|()| true)
     }
 
     fn fill(
@@ -94,7 +119,10 @@ impl Session<'_> {
                     catalog.location
                 )));
             }
-            exported.push(bundle.add(&spec, arch, &catalog, ui)?);
+            let exact = bundle.add(&spec, arch, &catalog, ui)?;
+            if !exported.contains(&exact) {
+                exported.push(exact);
+            }
         }
         let Some((bundle, location, from)) = bundle else { return Ok(()) };
         bundle.finish(places.for_origin(from.as_ref()).original(&location)?)?;
@@ -108,6 +136,11 @@ impl Session<'_> {
     pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
         let file = from.join(MANIFEST);
         let location = Location::File(Local::new(from, MANIFEST));
+        let found = fs::metadata(&file).map_err(|error| error.kind());
+        if let Err(ErrorKind::NotFound | ErrorKind::NotADirectory) = found {
+            let why = "is not the directory of a bundle, which joblet-exec export writes";
+            return Err(Error::NotFound(format!("{} {why}", from.display())));
+        }
         let manifest = fetch::document(&location, MAX_MANIFEST_BYTES)?;
         let refuse = |reason: String| Error::Config { path: file.clone(), reason };
         let manifest: BundleManifest =

@@ -1,6 +1,6 @@
 //! Messages for the error numbers of steps: cause and remedy.
 
-use super::step::Step;
+use super::step::{Origin, Step};
 use nix::errno::Errno;
 use std::fs;
 
@@ -46,9 +46,16 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
         Errno::EPERM if matches!(step, Step::Bind { .. }) => {
             "; the kernel does not let a user change the flags of this mount"
         }
+        Errno::ENOENT if is_name(step) => "; no volume has a name: name a directory, ./DIR",
         _ => "",
     };
     format!("{plain}{hint}")
+}
+
+/// Whether the source of a bind mount is a name without `/`, as other tools' volumes have one.
+fn is_name(step: &Step) -> bool {
+    let Step::Bind { source: Origin::Host(path), .. } = step else { return false };
+    !path.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
 /// The reason why FUSE is not available, and a remedy.
@@ -120,6 +127,8 @@ mod tests {
     #[test]
     fn errors_that_mislead_are_explained() {
         let namespaces = Step::Namespaces { user: false, network: true, ipc: true };
+        let source = Origin::Host("data".into());
+        let bind = Step::Bind { source, target: "/data".into(), writable: true };
         for (step, errno, want) in [
             (&namespaces, Errno::ENOSPC, "/proc/sys/user"),
             (&namespaces, Errno::EPERM, "CAP_SYS_ADMIN"),
@@ -127,6 +136,7 @@ mod tests {
             (&Step::PrivateMounts, Errno::EINVAL, "mount --bind"),
             (&Step::Seccomp, Errno::EINVAL, "CONFIG_SECCOMP_FILTER"),
             (&Step::EnterRoot, Errno::EIO, Errno::EIO.desc()),
+            (&bind, Errno::ENOENT, "name a directory, ./DIR"),
         ] {
             assert!(explain(step, errno, false).contains(want), "{step}");
         }

@@ -154,7 +154,7 @@ fn check(job: &Job) -> Result<(), Error> {
     }
     for target in targets(job) {
         if let Err(rule) = check_target(target) {
-            return usage(format!("target {} {rule}", target.display()));
+            return usage(format!("target {} {rule} (--bind, --tmpfs)", target.display()));
         }
         if target == Path::new(WORK) && !job.uploads.is_empty() {
             return usage(format!("target {WORK} would hide what --upload puts there"));
@@ -170,16 +170,16 @@ fn check(job: &Job) -> Result<(), Error> {
         }
     }
     if let Some(path) = job.workdir.as_ref().filter(|path| !path.is_absolute()) {
-        return usage(format!("workdir {} is not absolute", path.display()));
+        return usage(format!("--workdir {} is not absolute", path.display()));
     }
     if let Some(path) = job.workdir.as_ref().filter(|path| path.starts_with("/proc")) {
-        return usage(format!("workdir {} is not a directory to work in", path.display()));
+        return usage(format!("--workdir {} is not a directory to work in", path.display()));
     }
     let name = job.hostname.as_deref().unwrap_or(HOSTNAME);
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if name.is_empty() || name.len() > 64 || !name.bytes().all(good) {
         return usage(format!(
-            "hostname {name:?} is not one; it has 1 to 64 letters, digits, '-', '.' and '_'"
+            "--hostname {name:?} is not 1 to 64 letters, digits, '-', '.' and '_'"
         ));
     }
     for (name, value) in &job.env {
@@ -519,7 +519,7 @@ mod tests {
                 Job { uploads: vec![upload(true), upload(false)], ..job() },
                 "--upload ../f and --upload ../f have the same name in /work",
             ),
-            (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
+            (Job { workdir: Some("x".into()), ..job() }, "--workdir x is not absolute"),
             (
                 Job { workdir: Some("/proc/self/fd/7".into()), ..job() },
                 "not a directory to work in",

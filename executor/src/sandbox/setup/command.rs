@@ -84,7 +84,7 @@ fn find_program(name: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
         }
     }
     Err(match denied {
-        Some(file) => not_executable(why_not_executable(&file)),
+        Some(file) => not_executable(why_not_executable(&file).into()),
         None => {
             Failure { kind: Kind::NoCommand, errno: 0, detail: path.to_string_lossy().into_owned() }
         }
@@ -117,17 +117,14 @@ fn not_executable(reason: String) -> Failure {
 }
 
 /// The reason why `file`, which exists, cannot be executed.
-fn why_not_executable(file: &Path) -> String {
-    let shown = file.display();
+fn why_not_executable(file: &Path) -> &'static str {
     match fs::metadata(file) {
-        Ok(found) if found.is_dir() => format!("{shown} is a directory"),
-        Ok(found) if !found.is_file() => format!("{shown} is not a file"),
+        Ok(found) if found.is_dir() => "it is a directory",
+        Ok(found) if !found.is_file() => "it is not a file",
         Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-            format!("{shown} has no execute permission (chmod +x)")
+            "it has no execute permission (chmod +x); its interpreter needs none: python FILE"
         }
-        _ => format!(
-            "{shown} is on a file system mounted noexec, or below a directory it cannot enter"
-        ),
+        _ => "it is on a file system mounted noexec, or below a directory that cannot be entered",
     }
 }
 

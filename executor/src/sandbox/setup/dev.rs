@@ -149,6 +149,10 @@ fn add(dev: &OwnedFd, device: &Device) -> Result<(), Errno> {
         }
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let point = openat(dev, &device.path, flags, Mode::from_raw_mode(0o644))?;
+    let point = match openat(dev, &device.path, flags, Mode::from_raw_mode(0o644)) {
+        // One that every job has, or that is named twice.
+        Err(Errno::EXIST) => return Ok(()),
+        point => point?,
+    };
     mount_calls::attach(&mount_calls::clone_tree(host.as_fd(), false)?, here(&point))
 }

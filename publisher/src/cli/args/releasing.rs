@@ -119,7 +119,7 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
         &PASSWORD_FILE.row,
     ],
     examples: &[(
-        "joblet-publish reconcile --host github:owner/repo --repository https://github.com/owner/repo",
+        "joblet-publish reconcile --host github:o/r --repository https://github.com/o/r",
         "all releases there",
     )],
     status: Status::OfProgram,

@@ -71,10 +71,10 @@ fn texts_come_from_the_table() {
 #[test]
 fn misspelled_words_are_explained() {
     for (line, message) in [
-        ("", "no command given; joblet-publish --help lists them"),
+        ("", "no command given; joblet-publish --help lists the commands"),
         ("--all", "unknown option \"--all\"; options of a command come after it"),
         ("bulid a", "unknown command \"bulid\"; did you mean \"build\"?"),
-        ("frobnicate", "unknown command \"frobnicate\"; joblet-publish --help lists them"),
+        ("frobnicate", "unknown command \"frobnicate\"; joblet-publish --help lists the commands"),
         ("build a --ofline", "unknown option \"--ofline\"; did you mean --offline?"),
         ("build a --cahce=x", "unknown option \"--cahce\"; did you mean --cache?"),
         ("lock a --offline", "unknown option \"--offline\"; joblet-publish lock --help lists them"),
