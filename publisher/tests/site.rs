@@ -158,7 +158,7 @@ fn the_first_steps_are_of_this_registry() {
     for text in [
         "</span> jq-1</code>",
         "joblet-exec run jq-1 sh -c &#39;echo hello&#39;</code>",
-        "mkdir -p results\njoblet-exec run jq-1 \\\n  --bind ./results:/results:rw ",
+        "mkdir -p results\njoblet-exec run --bind ./results:/results:rw --timeout 10m jq-1 \\\n  sh -c ",
         "<code>jq-1@2</code>, <code>jq-1@2.3</code></td><td>the highest 2.x or 2.3.x",
         "<code>jq-1@2.3.4</code>",
     ] {

@@ -47,6 +47,11 @@ pub(crate) fn resolve(
     paths::write(&dir.join("apt.conf"), configuration(dir, arch).as_bytes())?;
     let updated = apt_get(dir, &["update", "-qq", "--error-on=any"])?;
     if !updated.status.success() {
+        // apt has no other sign of it than this text.
+        if complaint(&updated).contains(&format!(" {suite} Release' does not have a Release file"))
+        {
+            return Err(Error::NotFound(no_suite(suite, &shown::address(&mirrors.debian))));
+        }
         return Err(Error::Net {
             what: format!(
                 "package lists of {suite} for {arch} at {}",
@@ -78,6 +83,18 @@ pub(crate) fn resolve(
         None => Ok(inputs),
         Some(package) => Err(Error::NotFound(explain(package, suite, arch, cache)?)),
     }
+}
+
+/// Code names of Debian's releases, for suggestions.
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "forky"];
+
+/// Explains that there is no `suite` at the address `mirror`.
+fn no_suite(suite: &str, mirror: &str) -> String {
+    let hint = nearest(suite, SUITES).map_or_else(
+        || "name one such as bookworm (12) or trixie (13)".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    format!("debian.suite: no Debian suite `{suite}` at {mirror}; {hint}")
 }
 
 /// The first of `packages` that is not among the resolved inputs: apt also accepts virtual packages,
@@ -283,6 +300,19 @@ mod tests {
             ("zzzzzzzz", "no package `zzzzzzzz` in bookworm for amd64"),
         ] {
             assert_eq!(explain(package, "bookworm", Arch::Amd64, cache).unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn a_suite_that_does_not_exist_is_answered_with_the_nearest() {
+        for (suite, hint) in [
+            ("bokworm", "did you mean `bookworm`?"),
+            ("trixe", "did you mean `trixie`?"),
+            ("jammy", "name one such as bookworm (12) or trixie (13)"),
+        ] {
+            let want =
+                format!("debian.suite: no Debian suite `{suite}` at https://x/debian; {hint}");
+            assert_eq!(no_suite(suite, "https://x/debian"), want);
         }
     }
 
