@@ -517,7 +517,14 @@ fn how_to_rebuild_names_the_repository_that_published_it() {
         assert_eq!(page.contains(line), clone, "{url}");
         let sums = format!("{}  rebuilt/demo-1.0.0-amd64.tar.gz\n", "a".repeat(64));
         assert!(page.contains(&sums), "{url}");
-        assert!(page.contains("<code>joblet-publish verify demo@1.0.0</code>"), "{url}");
+        // A registry without a repository has its records beside it.
+        let records = if clone { "" } else { " --records records" };
+        for line in
+            ["<code>joblet-publish verify demo@1.0.0", "<code>joblet-publish oci demo@1.0.0"]
+        {
+            assert!(page.contains(&format!("{line}{records}")), "{url}: {line}");
+            assert_eq!(page.contains(&format!("{line} --records")), !clone, "{url}: {line}");
+        }
     }
 }
 

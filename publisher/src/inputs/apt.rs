@@ -47,10 +47,8 @@ pub(crate) fn resolve(
     paths::write(&dir.join("apt.conf"), configuration(dir, arch).as_bytes())?;
     let updated = apt_get(dir, &["update", "-qq", "--error-on=any"])?;
     if !updated.status.success() {
-        // apt has no other sign of it than this text.
-        if complaint(&updated).contains(&format!(" {suite} Release' does not have a Release file"))
-        {
-            return Err(Error::NotFound(no_suite(suite, &shown::address(&mirrors.debian))));
+        if let Some(reason) = no_suite(mirrors, suite, &complaint(&updated)) {
+            return Err(Error::NotFound(reason));
         }
         return Err(Error::Net {
             what: format!(
@@ -88,13 +86,21 @@ pub(crate) fn resolve(
 /// Code names of Debian's releases, for suggestions.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "forky"];
 
-/// Explains that there is no `suite` at the address `mirror`.
-fn no_suite(suite: &str, mirror: &str) -> String {
-    let hint = nearest(suite, SUITES).map_or_else(
-        || "name one such as bookworm (12) or trixie (13)".to_owned(),
-        |near| format!("did you mean `{near}`?"),
-    );
-    format!("debian.suite: no Debian suite `{suite}` at {mirror}; {hint}")
+/// Explains which part of `suite` does not exist, if that is apt's `complaint`: it has no other sign of it.
+fn no_suite(mirrors: &Mirrors, suite: &str, complaint: &str) -> Option<String> {
+    let parts =
+        [("", &mirrors.debian), ("-updates", &mirrors.debian), ("-security", &mirrors.security)];
+    let is_absent = |part: &str| {
+        complaint.contains(&format!(" {suite}{part} Release' does not have a Release file"))
+    };
+    let (part, mirror) = parts.into_iter().find(|(part, _)| is_absent(part))?;
+    let hint = match nearest(suite, SUITES) {
+        Some(near) if near == suite => "name another mirror with --mirror".to_owned(),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "name one such as bookworm (12) or trixie (13)".to_owned(),
+    };
+    let mirror = shown::address(mirror);
+    Some(format!("debian.suite: no Debian suite `{suite}{part}` at {mirror}; {hint}"))
 }
 
 /// The first of `packages` that is not among the resolved inputs: apt also accepts virtual packages,
@@ -305,15 +311,27 @@ mod tests {
 
     #[test]
     fn a_suite_that_does_not_exist_is_answered_with_the_nearest() {
-        for (suite, hint) in [
-            ("bokworm", "did you mean `bookworm`?"),
-            ("trixe", "did you mean `trixie`?"),
-            ("jammy", "name one such as bookworm (12) or trixie (13)"),
+        let mirrors = debian_mirror::find(Some("https://x")).unwrap();
+        let said = |address: &str, suite: &str| {
+            format!(
+                "The repository 'https://x/{address} {suite} Release' does not have a Release file."
+            )
+        };
+        let other = "name one such as bookworm (12) or trixie (13)";
+        for (suite, address, part, hint) in [
+            ("bokworm", "debian", "", "did you mean `bookworm`?"),
+            ("trixe", "debian", "", "did you mean `trixie`?"),
+            ("jammy", "debian", "", other),
+            ("sid", "debian", "-updates", other),
+            ("bookworm", "debian-security", "-security", "name another mirror with --mirror"),
         ] {
+            let absent = format!("{suite}{part}");
             let want =
-                format!("debian.suite: no Debian suite `{suite}` at https://x/debian; {hint}");
-            assert_eq!(no_suite(suite, "https://x/debian"), want);
+                format!("debian.suite: no Debian suite `{absent}` at https://x/{address}; {hint}");
+            assert_eq!(no_suite(&mirrors, suite, &said(address, &absent)), Some(want));
         }
+        assert_eq!(no_suite(&mirrors, "trixie", &said("debian", "bookworm")), None);
+        assert_eq!(no_suite(&mirrors, "trixie", "Could not resolve 'x'"), None);
     }
 
     #[test]

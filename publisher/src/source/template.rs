@@ -13,20 +13,20 @@ pub const SYSTEMS: [&str; 4] = ["ubuntu", "rhel", "amzn", "debian"];
 const TEMPLATE: &str = r#"name: NAME            # = this directory
 version: 1.0.0        # raise it for every release: a published version never changes
 description: DESCRIPTION
-# Distributions that it is listed for. It runs on any Linux host: only the architectures among them count, each is built.
+# Distributions that it is listed for; it runs on any Linux host. Each architecture among them is built.
 platforms: [PLATFORMS]
 
-# Packages of a Debian suite with all they depend on, whatever the host's distribution is. A shell, coreutils, curl, certificates and
-# time zones come along.
+# Packages of a Debian suite with all they depend on, whatever the host's distribution. A shell, coreutils, curl,
+# certificates and time zones come along.
 debian:
   suite: bookworm
   packages: [python3.11]
 
-# Wheels of PyPI, or of the index that the host is configured for. Only those uploaded before that day are used.
+# Wheels of PyPI, or of the host's index, that were uploaded before a day.
 # python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
 
-# Archives of other projects, unpacked below a directory; strip: 1 leaves out their first path component.
-# urls: [{ into: opt/tool, strip: 1, amd64: "https://example.org/tool-amd64.tar.gz", arm64: "https://example.org/tool-arm64.tar.gz" }]
+# Archives of other projects; strip: 1 leaves out the first component of their paths.
+# urls: [{ into: opt/tool, strip: 1, amd64: "https://example.org/amd64.tar.gz", arm64: "https://example.org/arm64.tar.gz" }]
 
 # Symbolic links; {deb_arch} is amd64 or arm64, {multiarch} is x86_64-linux-gnu or aarch64-linux-gnu.
 # links: { usr/local/bin/tool: "/usr/lib/{multiarch}/tool/bin/tool" }
