@@ -137,7 +137,7 @@ fn the_commands_of_the_site_run_unchanged() {
     let outcome = world.outcome(command.output().unwrap());
     assert_eq!(outcome.status, Some(0), "{commands}{outcome:?}");
     assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 4, "{commands}{outcome:?}");
-    assert!(world.path("results/when.txt").is_file(), "{commands}");
+    assert!(world.path("results/status.txt").is_file(), "{commands}");
     assert!(commands.contains("joblet-exec upgrade\n"), "{commands}");
 }
 

@@ -364,6 +364,48 @@ fn the_demo_ends_with_the_first_commands_of_the_readme() {
     assert_eq!(shown.replace("$runtime", "python-3.11"), first);
 }
 
+/// A command line of a page or a document with a wrong option would be answered with status 2.
+#[test]
+fn commands_of_pages_and_documents_are_command_lines() {
+    let mut lines = Vec::new();
+    for file in [
+        "README.md",
+        "CREATING_RUNTIMES.md",
+        "IMAGES.md",
+        "registry-site/templates/host-your-own.html",
+        "registry-site/templates/install.html",
+        "registry-site/templates/version.html",
+    ] {
+        let text = fs::read_to_string(repository(file)).unwrap();
+        let text = text.replace("{{ of_records }}", " --records records").replace("</code>", "\n");
+        let text =
+            ["{{ spec }}", "{{ page.name }}", "{{ page.version }}", "{{ page.changes.before }}"]
+                .into_iter()
+                .zip(["demo@1.0.0", "demo", "1.0.0", "0.9.0"])
+                .fold(text, |text, (from, to)| text.replace(from, to));
+        let found = text.lines().filter_map(|line| line.split_once("joblet-publish "));
+        let begins = |before: &str| before.trim().is_empty() || before.ends_with("<code>");
+        let found = found.filter(|(before, _)| begins(before)).map(|(_, line)| line.to_owned());
+        // `joblet-publish keygen` in a sentence is its name.
+        let found: Vec<_> = found.filter(|line| line.contains(' ')).collect();
+        assert!(!found.is_empty(), "{file}");
+        lines.extend(found.into_iter().map(|line| (file, line)));
+    }
+    assert!(lines.len() > 25, "{lines:?}");
+    for (file, line) in lines {
+        let world = World::new();
+        fs::create_dir(world.path("here")).unwrap();
+        let command = format!("{} {line}", env!("CARGO_BIN_EXE_joblet-publish"));
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &command])
+            .current_dir(world.path("here"))
+            .stdin(std::process::Stdio::null());
+        let output = bash.env("HOME", world.path("")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("error[USAGE]"), "{file}: {line}: {said}");
+    }
+}
+
 #[test]
 fn help_of_make_fits_a_terminal() {
     let makefile = fs::read_to_string(repository("Makefile")).unwrap();
