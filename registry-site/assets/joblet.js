@@ -170,9 +170,6 @@
     update(); // a browser that returns to the page may have kept the input
   }
 
-  // A line that is scrolled sideways can be reached by keyboard.
-  for (const code of all("pre.command code")) if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
-
   if (navigator.clipboard) {
     for (const block of all("pre.command")) {
       const button = document.createElement("button");
@@ -192,4 +189,14 @@
       block.append(button);
     }
   }
+
+  // Lines that are scrolled sideways can be reached by keyboard.
+  const reach = () => {
+    for (const code of all("pre.command code")) {
+      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+      else code.removeAttribute("tabindex");
+    }
+  };
+  reach();
+  addEventListener("resize", reach);
 })();
