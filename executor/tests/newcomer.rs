@@ -186,7 +186,7 @@ fn readme() -> Vec<String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = fs::read_to_string(readme).unwrap();
     let mut blocks = crate::readme::blocks(&readme);
-    blocks.pop(); // those of the publisher
+    blocks.truncate(blocks.len() - 2); // those of the publisher
     let joined = blocks.concat().replace("\\\n", "");
     joined.lines().map(str::to_owned).collect()
 }

@@ -47,12 +47,12 @@ fn its_commands_run_unchanged() {
     let readme = fs::read_to_string(readme).unwrap();
     let mut commands = blocks(&readme);
     // The publisher's tests run its commands.
+    assert!(commands.pop().unwrap().contains("joblet-publish site"));
     assert!(commands.pop().unwrap().contains("joblet-publish new my-tools-1"));
     // As after `make demo` and the download.
     fs::create_dir_all(world.path("dist/bin")).unwrap();
     symlink(crate::common::program(), world.path("dist/bin/joblet-exec")).unwrap();
     symlink(world.path("registry"), world.path("dist/demo")).unwrap();
-    fs::write(world.path("script.py"), "print(1)\n").unwrap();
     let mut command = Command::new("bash");
     for (name, value) in world.command().get_envs() {
         command.env(name, value.unwrap_or_default());
@@ -61,7 +61,7 @@ fn its_commands_run_unchanged() {
     command.args(["-euxo", "pipefail", "-c", &commands.concat()]);
     let outcome = world.outcome(command.output().unwrap());
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
-    assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 4, "{outcome:?}");
+    assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 5, "{outcome:?}");
     for line in [
         "ran -c print(\"hello from a runtime\")\n",
         "python-3.11@1.4.0: intact\n",
@@ -70,6 +70,75 @@ fn its_commands_run_unchanged() {
         assert!(outcome.stdout.contains(line), "{line}: {outcome:?}");
     }
     assert!(world.path("usb/ml/registry.json").is_file());
+}
+
+/// The site's commands of `joblet-exec`, with the values that the pages have for `python-3.11`.
+fn commands_of_the_site() -> String {
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry-site/templates");
+    let mut all = String::new();
+    for page in ["home", "install", "get-started", "runtime", "yanked"] {
+        let page = fs::read_to_string(templates.join(page).with_extension("html")).unwrap();
+        for block in page.split("<pre class=\"command\"><code>").skip(1) {
+            let block = block.split("</code>").next().unwrap();
+            // Conditions are about the option that names a registry, and the environment does that here.
+            let mut text = String::new();
+            let mut rest = block;
+            while let Some((before, tag)) = rest.split_once("{%") {
+                let tail = tag.split_once("%}").unwrap().1;
+                text.push_str(before);
+                rest = if tag.starts_with(" if") {
+                    tail.split_once("{% endif %}").unwrap().1
+                } else {
+                    tail
+                };
+            }
+            text.push_str(rest);
+            for (from, to) in [
+                ("{{ registry.option }}", ""),
+                ("{{ page.name }}", "python-3.11"),
+                ("{{ page.shown[0] }}", "python-3.11"),
+                ("{{ spec }}", "python-3.11"),
+                ("{{ page.command }}", "python script.py"),
+                ("{{ page.shown[1] }}", "python script.py"),
+                ("&gt;", ">"),
+                ("&amp;", "&"),
+                ("srun ", ""),
+            ] {
+                text = text.replace(from, to);
+            }
+            let of_others = [
+                "curl", "skopeo", "git ", "rnx ", "podman", "YAML", "registries:", "{{", "<span",
+                " shell ",
+            ];
+            if !of_others.iter().any(|word| text.contains(word)) {
+                all.push_str(text.trim());
+                all.push('\n');
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn the_commands_of_the_site_run_unchanged() {
+    let Some(tools) = support::World::get() else { return };
+    let mut world = World::new();
+    publish(&mut world, tools);
+    fs::write(world.path("script.py"), "print(1)\n").unwrap();
+    let commands = commands_of_the_site();
+    let mut command = Command::new("bash");
+    for (name, value) in world.command().get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    fs::create_dir_all(world.path("bin")).unwrap();
+    symlink(crate::common::program(), world.path("bin/joblet-exec")).unwrap();
+    command.env("PATH", format!("{}:/usr/bin:/bin", world.path("bin").display()));
+    command.current_dir(world.path("")).args(["-euxo", "pipefail", "-c", &commands]);
+    let outcome = world.outcome(command.output().unwrap());
+    assert_eq!(outcome.status, Some(0), "{commands}{outcome:?}");
+    assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 4, "{commands}{outcome:?}");
+    assert!(world.path("results/status.txt").is_file(), "{commands}");
+    assert!(commands.contains("joblet-exec upgrade\n"), "{commands}");
 }
 
 /// The command that installs a released binary, in README and on the site, with files of the test's

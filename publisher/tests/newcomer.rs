@@ -103,6 +103,60 @@ fn a_registry_is_named_by_its_directory() {
     assert!(world.path("adopted/demo/1.0.0.json").is_file());
 }
 
+/// The trusted comment's period of the signature `file`, in days.
+fn period(world: &World, file: &str) -> Option<u64> {
+    let signature = world.read(file);
+    let comment = signature.lines().nth(2).unwrap();
+    let field = |name: &str| {
+        let value = comment.split(['\t', ' ']).find_map(|field| field.strip_prefix(name))?;
+        Some(value.parse::<u64>().unwrap())
+    };
+    let length = field("expires:")? - field("timestamp:").unwrap();
+    assert_eq!(length % 86_400, 0, "{comment}");
+    Some(length / 86_400)
+}
+
+/// As README does it, for the second version, too.
+#[test]
+fn a_new_signature_is_valid_as_long_as_the_one_before() {
+    let world = published();
+    let minisig = "pub/registry.json.minisig";
+    world.publish("keygen --no-password company.key").done();
+    world.publish("sign --key company.key --expires 30 pub").done();
+    assert_eq!(period(&world, minisig), Some(30));
+    let site = "site --records pub/records --out pub";
+    let first = world.read(minisig);
+    world.publish(&format!("{site} --key company.key")).done();
+    assert_eq!(world.read(minisig), first, "the same registry");
+    world.runtime("1.1.0", &[demo("second")], "");
+    world.build("--arch amd64 --out pub").done();
+    let refused = world.publish(site).failed(17);
+    assert!(refused.contains("give the key (--key FILE or "), "{refused}");
+    for (line, want) in [
+        ("site --key company.key", Some(30)),
+        ("index --key company.key --expires 7", Some(7)),
+        ("index --key company.key", Some(7)),
+        ("site --key company.key --expires 9", Some(9)),
+    ] {
+        let (command, options) = line.split_once(' ').unwrap();
+        world.publish(&format!("{command} {options} --records pub/records --out pub")).done();
+        assert_eq!(period(&world, minisig), want, "{line}");
+    }
+    world.publish("sign --key company.key pub").done();
+    assert_eq!(period(&world, minisig), Some(9));
+    // Half of its validity is over.
+    let old = format!("timestamp:1\tfile:registry.json\thashed\texpires:{}", 1 + 9 * 86_400);
+    let signature: Vec<_> = world.read(minisig).lines().map(str::to_owned).collect();
+    let lines = [&signature[0], &signature[1], &format!("trusted comment: {old}"), &signature[3]];
+    world.write(minisig, lines.map(|line| line.to_owned() + "\n").concat());
+    world.publish(&format!("{site} --key company.key")).done();
+    assert_eq!(period(&world, minisig), Some(9));
+    assert!(!world.read(minisig).contains("timestamp:1\t"));
+    fs::remove_file(world.path(minisig)).unwrap();
+    world.publish("sign --key company.key pub").done();
+    assert_eq!(period(&world, minisig), None);
+}
+
 /// A directory may hold more than the user thinks of.
 #[test]
 fn nobody_is_told_to_remove_a_directory() {
@@ -289,7 +343,8 @@ fn what_is_optional_is_said_to_be() {
     let said = succeeds(&world, ".ci/deps -- musl");
     assert_eq!(
         said,
-        "deps: optional, going on without: missing, and there is no apt-get: musl-tools\n"
+        "deps: optional, for a smaller joblet-exec that runs on every Linux; going on without: missing, and there is no \
+         apt-get: musl-tools\n"
     );
     let mut needed = Command::new("/bin/bash");
     needed.args(["-c", ".ci/deps musl"]).current_dir(world.path("")).env_clear();
@@ -297,6 +352,58 @@ fn what_is_optional_is_said_to_be() {
     let said = String::from_utf8(needed.stderr).unwrap();
     assert!(!needed.status.success(), "{said}");
     assert_eq!(said, "deps: missing, and there is no apt-get: musl-tools\n");
+}
+
+#[test]
+fn the_demo_ends_with_the_first_commands_of_the_readme() {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let first = readme.split("```bash\n").nth(1).unwrap().split("```").next().unwrap();
+    let demo = fs::read_to_string(repository(".ci/demo")).unwrap();
+    let shown = demo.split("cat >&2 <<END\n").nth(1).unwrap().split("END\n").next().unwrap();
+    let shown = shown.replace("\\$", "$").replace("$out", "dist/demo");
+    assert_eq!(shown.replace("$runtime", "python-3.11"), first);
+}
+
+/// A command line of a page or a document with a wrong option would be answered with status 2.
+#[test]
+fn commands_of_pages_and_documents_are_command_lines() {
+    let mut lines = Vec::new();
+    for file in [
+        "README.md",
+        "CREATING_RUNTIMES.md",
+        "IMAGES.md",
+        "registry-site/templates/host-your-own.html",
+        "registry-site/templates/install.html",
+        "registry-site/templates/version.html",
+    ] {
+        let text = fs::read_to_string(repository(file)).unwrap();
+        let text = text.replace("{{ of_records }}", " --records records").replace("</code>", "\n");
+        let text =
+            ["{{ spec }}", "{{ page.name }}", "{{ page.version }}", "{{ page.changes.before }}"]
+                .into_iter()
+                .zip(["demo@1.0.0", "demo", "1.0.0", "0.9.0"])
+                .fold(text, |text, (from, to)| text.replace(from, to));
+        let found = text.lines().filter_map(|line| line.split_once("joblet-publish "));
+        let begins = |before: &str| before.trim().is_empty() || before.ends_with("<code>");
+        let found = found.filter(|(before, _)| begins(before)).map(|(_, line)| line.to_owned());
+        // `joblet-publish keygen` in a sentence is its name.
+        let found: Vec<_> = found.filter(|line| line.contains(' ')).collect();
+        assert!(!found.is_empty(), "{file}");
+        lines.extend(found.into_iter().map(|line| (file, line)));
+    }
+    assert!(lines.len() > 25, "{lines:?}");
+    for (file, line) in lines {
+        let world = World::new();
+        fs::create_dir(world.path("here")).unwrap();
+        let command = format!("{} {line}", env!("CARGO_BIN_EXE_joblet-publish"));
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &command])
+            .current_dir(world.path("here"))
+            .stdin(std::process::Stdio::null());
+        let output = bash.env("HOME", world.path("")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("error[USAGE]"), "{file}: {line}: {said}");
+    }
 }
 
 #[test]

@@ -49,7 +49,11 @@ fn minisign_verifies_what_we_sign_with_our_keys() {
     let mode = fs::metadata(dir.join("ours.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let again = publish(dir, "keygen ours.key --no-password");
-    refused(&again, 15, "cannot create ours.key: File exists");
+    refused(
+        &again,
+        17,
+        "ours.key: exists already, and a key is never overwritten: name another file",
+    );
     let signed = publish(dir, "sign --key ours.key --password-file password --expires 30");
     assert_eq!(done(&signed), "registry.json.minisig\n");
     let verified = done(&minisign(dir, "-V -p ours.key.pub -m registry.json"));

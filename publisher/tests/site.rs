@@ -158,7 +158,7 @@ fn the_first_steps_are_of_this_registry() {
     for text in [
         "</span> jq-1</code>",
         "joblet-exec run jq-1 sh -c &#39;echo hello&#39;</code>",
-        "mkdir -p results\njoblet-exec run jq-1 \\\n  --bind ./results:/results:rw ",
+        "mkdir -p results\njoblet-exec run --bind ./results:/results:rw --timeout 10m jq-1 \\\n  sh -c ",
         "<code>jq-1@2</code>, <code>jq-1@2.3</code></td><td>the highest 2.x or 2.3.x",
         "<code>jq-1@2.3.4</code>",
     ] {
@@ -517,7 +517,14 @@ fn how_to_rebuild_names_the_repository_that_published_it() {
         assert_eq!(page.contains(line), clone, "{url}");
         let sums = format!("{}  rebuilt/demo-1.0.0-amd64.tar.gz\n", "a".repeat(64));
         assert!(page.contains(&sums), "{url}");
-        assert!(page.contains("<code>joblet-publish verify demo@1.0.0</code>"), "{url}");
+        // A registry without a repository has its records beside it.
+        let records = if clone { "" } else { " --records records" };
+        for line in
+            ["<code>joblet-publish verify demo@1.0.0", "<code>joblet-publish oci demo@1.0.0"]
+        {
+            assert!(page.contains(&format!("{line}{records}")), "{url}: {line}");
+            assert_eq!(page.contains(&format!("{line} --records")), !clone, "{url}: {line}");
+        }
     }
 }
 

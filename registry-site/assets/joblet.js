@@ -16,11 +16,14 @@
     for (const place of all("[data-home], [data-nav]")) place.hidden = false;
     document.querySelector("[data-lost]").hidden = true;
   }
-  if (/^https?:$/.test(root.protocol)) {
-    const address = root.href.replace(/\/$/, "");
+  // From a disk, a registry is called by its directory.
+  const file = root.protocol === "file:";
+  if (file || /^https?:$/.test(root.protocol)) {
+    const address = (file ? root.pathname : root.href).replace(/\/$/, "");
     // The address becomes part of a command line: only letters that mean nothing to a shell.
-    if (/^[\w:\/.~%-]+$/.test(address)) {
+    if (/^[\w:\/.~%-]+$/.test(address) && !(file && /%|^$/.test(address))) {
       for (const place of all("[data-site]")) place.textContent = address;
+      for (const place of all("[data-fetch]")) place.textContent = file ? `file://${address}` : address;
       for (const place of all("[data-registry]")) place.textContent = ` --registry=${address}/registry.json`;
     }
   }
@@ -186,4 +189,14 @@
       block.append(button);
     }
   }
+
+  // Lines that are scrolled sideways can be reached by keyboard.
+  const reach = () => {
+    for (const code of all("pre.command code")) {
+      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+      else code.removeAttribute("tabindex");
+    }
+  };
+  reach();
+  addEventListener("resize", reach);
 })();

@@ -25,7 +25,7 @@ pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     if differs {
         paths::publish(paths::stage_whole(out, text.as_bytes())?, out)?;
     }
-    signer::settle(root, out, signer.as_ref())?;
+    signer::settle(root, out, out, signer.as_ref())?;
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (out.display(), registry.runtimes.len());
     Ok(format!("{out}: runtimes: {runtimes}, versions: {versions}\n"))
@@ -79,7 +79,7 @@ fn in_shards(
     if let Some(list) = shards::write(root, out, text, &registry.updated_at)?
         && signer.is_some()
     {
-        return signer::settle(root, &list, signer);
+        return signer::settle(root, &list, out, signer);
     }
     // An existing signature is of another list.
     let place = shards::places(out).map(|(list, _)| signer::signature_of(&list));
@@ -132,7 +132,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     if let Some(staged) = staged? {
         paths::publish(staged, &place)?;
     }
-    signer::settle(&options.out, &place, signer.as_ref())?;
+    signer::settle(&options.out, &place, &place, signer.as_ref())?;
     if let Some((bytes, _)) = &refreshed {
         paths::write(&options.out.join("freshness.json"), bytes)?;
         let signature = options.freshness.with_extension("json.minisig");

@@ -60,12 +60,12 @@ fn add_signature(
     options: &args::Sign,
 ) -> Result<String, Error> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let expires = options.expires.map(|days| u64::from(days.get()) * 86_400);
-    let mut signature = signer.sign(document, &name, expires)?;
     let target = signature_of(file);
+    let before = paths::read_if_there(&target)?.unwrap_or_default();
+    let before = String::from_utf8_lossy(&before);
+    let mut signature = signer.sign(document, &name, &before)?;
     if options.add {
-        let others = paths::read_if_there(&target)?.unwrap_or_default();
-        signature = sign::merge(&signature, &String::from_utf8_lossy(&others));
+        signature = sign::merge(&signature, &before);
     }
     paths::write(&target, signature.as_bytes())?;
     Ok(format!("{}\n", target.display()))
@@ -88,6 +88,12 @@ pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
     let (secret, public) =
         sign::generate(secret).map_err(|reason| Error::config(&options.key, reason))?;
     let beside = suffixed(&options.key, ".pub");
+    for file in [&options.key, &beside] {
+        if file.symlink_metadata().is_ok() {
+            let reason = "exists already, and a key is never overwritten: name another file";
+            return Err(Error::config(file, reason));
+        }
+    }
     for (file, text, mode) in [(&options.key, secret, 0o600), (&beside, public.clone(), 0o644)] {
         let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
         let mut opened = opened.map_err(Error::file("create", file))?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Signer {
     key: sign::Key,
     place: PathBuf,
+    /// The requested validity, in seconds.
+    expires: Option<u64>,
 }
 
 impl Signer {
@@ -35,26 +37,39 @@ impl Signer {
             Refused::Key(reason) => Error::config(&place, reason),
             Refused::Password(error) => error,
         })?;
-        Ok(Some(Self { key, place }))
+        let expires = signing.expires.map(|days| u64::from(days.get()) * 86_400);
+        Ok(Some(Self { key, place, expires }))
     }
 
-    /// Signs `document`, which is the file `name`.
+    /// Signs `document`, which is the file `name`: for the requested period, else for that of the signature file `before`.
     ///
     /// # Errors
     /// [`Error::Config`] with the key.
-    pub(super) fn sign(
-        &self,
-        document: &[u8],
-        name: &str,
-        expires: Option<u64>,
-    ) -> Result<String, Error> {
+    pub(super) fn sign(&self, document: &[u8], name: &str, before: &str) -> Result<String, Error> {
         let now = env::now().seconds();
         let mut comment = format!("timestamp:{now}\tfile:{name}\thashed");
-        if let Some(seconds) = expires {
+        if let Some(seconds) = self.period(before) {
             // Writing to a String does not fail.
-            _ = write!(comment, "\texpires:{}", now + seconds);
+            _ = write!(comment, "\texpires:{}", now.saturating_add(seconds));
         }
         self.key.sign(document, &comment).map_err(|reason| Error::config(&self.place, reason))
+    }
+
+    /// The period for which a signature is made, in seconds, if `before` is the signature file there.
+    fn period(&self, before: &str) -> Option<u64> {
+        self.expires.or_else(|| self.key.validity(before)?.seconds)
+    }
+
+    /// Whether `signatures` has a valid signature of `document` by this key, for the requested period, of which at
+    /// least half is left.
+    fn is_settled(&self, document: &[u8], signatures: &str) -> bool {
+        let is_in_time = match self.key.validity(signatures) {
+            Some(it) => {
+                it.seconds == self.period(signatures) && !it.is_ageing(env::now().seconds())
+            }
+            None => self.expires.is_none(),
+        };
+        is_in_time && self.key.has_signed(document, signatures)
     }
 }
 
@@ -99,21 +114,36 @@ pub(super) fn needs_key(registry: &Path) -> Error {
     Error::config(registry, reason)
 }
 
-/// Signs the registry at `registry`, below `root`, unless it has a valid signature by this key.
+/// Signs `file`, the registry at `registry` or the list of its shards, below `root`, unless it has a valid signature by
+/// this key.
 ///
-/// A signature contains its time, so a valid one is kept: a second run changes nothing.
+/// A signature contains its time, so a valid one is kept while at least half of its period is left: a second run changes
+/// nothing. Without a requested period a new one gets that of the signature before, of a list without one that of
+/// the registry.
 ///
 /// # Errors
 /// As [`Signer::sign`]; [`Error::File`].
-pub(super) fn settle(root: &Path, registry: &Path, signer: Option<&Signer>) -> Result<(), Error> {
+pub(super) fn settle(
+    root: &Path,
+    file: &Path,
+    registry: &Path,
+    signer: Option<&Signer>,
+) -> Result<(), Error> {
     let Some(signer) = signer else { return Ok(()) };
-    let Some(document) = paths::read_below(root, registry)? else { return Ok(()) };
-    let place = signature_of(registry);
-    let before = paths::read_below(root, &place)?.unwrap_or_default();
-    if signer.key.has_signed(&document, &String::from_utf8_lossy(&before)) {
+    let Some(document) = paths::read_below(root, file)? else { return Ok(()) };
+    let place = signature_of(file);
+    let mut before = paths::read_below(root, &place)?;
+    if before
+        .as_deref()
+        .is_some_and(|it| signer.is_settled(&document, &String::from_utf8_lossy(it)))
+    {
         return Ok(());
     }
-    let name = registry.file_name().unwrap_or_default().to_string_lossy();
-    let signature = signer.sign(&document, &name, None)?;
+    if before.is_none() {
+        before = paths::read_below(root, &signature_of(registry))?;
+    }
+    let before = before.unwrap_or_default();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let signature = signer.sign(&document, &name, &String::from_utf8_lossy(&before))?;
     paths::write_below(root, &place, signature.as_bytes())
 }

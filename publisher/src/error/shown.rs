@@ -24,11 +24,26 @@ fn reorders(char: char) -> bool {
 /// redacted.
 pub fn message(text: &str) -> String {
     let line = |line: &str| {
+        let line = without_numbers(line);
         // Tabs in the output of tools count as white space.
         let line = visible(&addresses(&line.replace('\t', " ")));
         shortened(&line, MAX_LINE)
     };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Without the `(os error N)` of the standard library, which repeats the text before it.
+fn without_numbers(line: &str) -> String {
+    let mut parts = line.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match rest.strip_prefix(')').filter(|_| rest.len() < part.len()) {
+            Some(rest) => text.push_str(rest),
+            None => text = text + " (os error " + part,
+        }
+    }
+    text
 }
 
 /// The beginning of a line of a file, quoted.
@@ -76,6 +91,18 @@ mod tests {
             ("a.tar.gz", false),
         ] {
             assert_eq!(secret(address).is_some(), want, "{address}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_errors_are_not_shown() {
+        for (text, want) in [
+            ("a: No such file or directory (os error 2)", "a: No such file or directory"),
+            ("x (os error 13); y (os error 2)\nz", "x; y\nz"),
+            ("x (os error )", "x (os error )"),
+            ("x (os error 1", "x (os error 1"),
+        ] {
+            assert_eq!(message(text), want);
         }
     }
 

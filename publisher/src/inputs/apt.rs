@@ -47,6 +47,9 @@ pub(crate) fn resolve(
     paths::write(&dir.join("apt.conf"), configuration(dir, arch).as_bytes())?;
     let updated = apt_get(dir, &["update", "-qq", "--error-on=any"])?;
     if !updated.status.success() {
+        if let Some(reason) = no_suite(mirrors, suite, &complaint(&updated)) {
+            return Err(Error::NotFound(reason));
+        }
         return Err(Error::Net {
             what: format!(
                 "package lists of {suite} for {arch} at {}",
@@ -78,6 +81,26 @@ pub(crate) fn resolve(
         None => Ok(inputs),
         Some(package) => Err(Error::NotFound(explain(package, suite, arch, cache)?)),
     }
+}
+
+/// Code names of Debian's releases, for suggestions.
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "forky"];
+
+/// Explains which part of `suite` does not exist, if that is apt's `complaint`: it has no other sign of it.
+fn no_suite(mirrors: &Mirrors, suite: &str, complaint: &str) -> Option<String> {
+    let parts =
+        [("", &mirrors.debian), ("-updates", &mirrors.debian), ("-security", &mirrors.security)];
+    let is_absent = |part: &str| {
+        complaint.contains(&format!(" {suite}{part} Release' does not have a Release file"))
+    };
+    let (part, mirror) = parts.into_iter().find(|(part, _)| is_absent(part))?;
+    let hint = match nearest(suite, SUITES) {
+        Some(near) if near == suite => "name another mirror with --mirror".to_owned(),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "name one such as bookworm (12) or trixie (13)".to_owned(),
+    };
+    let mirror = shown::address(mirror);
+    Some(format!("debian.suite: no Debian suite `{suite}{part}` at {mirror}; {hint}"))
 }
 
 /// The first of `packages` that is not among the resolved inputs: apt also accepts virtual packages,
@@ -284,6 +307,31 @@ mod tests {
         ] {
             assert_eq!(explain(package, "bookworm", Arch::Amd64, cache).unwrap(), want);
         }
+    }
+
+    #[test]
+    fn a_suite_that_does_not_exist_is_answered_with_the_nearest() {
+        let mirrors = debian_mirror::find(Some("https://x")).unwrap();
+        let said = |address: &str, suite: &str| {
+            format!(
+                "The repository 'https://x/{address} {suite} Release' does not have a Release file."
+            )
+        };
+        let other = "name one such as bookworm (12) or trixie (13)";
+        for (suite, address, part, hint) in [
+            ("bokworm", "debian", "", "did you mean `bookworm`?"),
+            ("trixe", "debian", "", "did you mean `trixie`?"),
+            ("jammy", "debian", "", other),
+            ("sid", "debian", "-updates", other),
+            ("bookworm", "debian-security", "-security", "name another mirror with --mirror"),
+        ] {
+            let absent = format!("{suite}{part}");
+            let want =
+                format!("debian.suite: no Debian suite `{absent}` at https://x/{address}; {hint}");
+            assert_eq!(no_suite(&mirrors, suite, &said(address, &absent)), Some(want));
+        }
+        assert_eq!(no_suite(&mirrors, "trixie", &said("debian", "bookworm")), None);
+        assert_eq!(no_suite(&mirrors, "trixie", "Could not resolve 'x'"), None);
     }
 
     #[test]

@@ -64,6 +64,16 @@ impl Key {
         Ok(signature.map_err(message)?.to_string())
     }
 
+    /// The validity of the signature by this key in the file `signatures`, else of the first one.
+    pub(crate) fn validity(&self, signatures: &str) -> Option<Validity> {
+        let lines: Vec<_> = signatures.lines().collect();
+        let own = STANDARD.encode([b"ED", self.public.keynum()].concat());
+        let is_own =
+            |block: &&[&str]| block.get(1).is_some_and(|line| line.get(..13) == own.get(..13));
+        let block = lines.chunks(4).find(is_own).or_else(|| lines.chunks(4).next())?;
+        Validity::of_comment(block.get(2)?)
+    }
+
     /// Whether the signature file `signatures` contains a valid signature of `document` by this key.
     pub(crate) fn has_signed(&self, document: &[u8], signatures: &str) -> bool {
         let lines: Vec<_> = signatures.lines().collect();
@@ -74,6 +84,33 @@ impl Key {
                 minisign::verify(&self.public, &it, document, true, false, false).is_ok()
             })
         })
+    }
+}
+
+/// The period in which a signature is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Validity {
+    /// When it was made, in seconds since 1970.
+    pub made: u64,
+    /// Its length, in seconds; `None`: unlimited.
+    pub seconds: Option<u64>,
+}
+
+impl Validity {
+    /// Whether less than half of the period is left at `now`.
+    pub(crate) fn is_ageing(self, now: u64) -> bool {
+        self.seconds.is_some_and(|seconds| now > self.made.saturating_add(seconds / 2))
+    }
+
+    /// Parses a trusted comment, such as `trusted comment: timestamp:1\tfile:x\thashed\texpires:2`.
+    fn of_comment(line: &str) -> Option<Self> {
+        let fields = line.strip_prefix("trusted comment: ")?.split('\t');
+        let number = |name: &str| {
+            let mut values = fields.clone().filter_map(|field| field.strip_prefix(name));
+            values.next()?.parse::<u64>().ok()
+        };
+        let (made, expires) = (number("timestamp:")?, number("expires:"));
+        Some(Self { made, seconds: expires.map(|until| until.saturating_sub(made)) })
     }
 }
 
@@ -118,6 +155,28 @@ mod tests {
         for broken in ["", "one line", "untrusted comment: x\nAAAA\n"] {
             assert!(signed(b"document", broken, "").is_err(), "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_validity_is_that_of_the_keys_own_signature() {
+        let open = |text: &str| Key::open(text, || Ok::<_, String>(String::new())).unwrap();
+        let (a, b) = (open(&generate(None).unwrap().0), open(&generate(None).unwrap().0));
+        let of_a = a.sign(b"1", "timestamp:100\tfile:x\thashed\texpires:400").unwrap();
+        let of_b = b.sign(b"1", "timestamp:7\tfile:x\thashed").unwrap();
+        let limited = Validity { made: 100, seconds: Some(300) };
+        let unlimited = Validity { made: 7, seconds: None };
+        let both = merge(&of_b, &of_a);
+        for (key, signatures, want) in [
+            (&a, both.as_str(), Some(limited)),
+            (&b, &both, Some(unlimited)),
+            (&b, &of_a, Some(limited)),
+            (&a, "", None),
+            (&a, "a\nb\nc\nd\n", None),
+        ] {
+            assert_eq!(key.validity(signatures), want, "{signatures}");
+        }
+        assert_eq!([250, 251].map(|now| limited.is_ageing(now)), [false, true]);
+        assert!(!unlimited.is_ageing(u64::MAX));
     }
 
     #[test]

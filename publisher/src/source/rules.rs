@@ -1,8 +1,8 @@
 //! The rules of a manifest beyond its types, and the messages for violations.
 
-use super::{Python, Source, Url, expand};
+use super::{Python, Source, Url, expand, template::SYSTEMS};
 use crate::error::shown;
-use joblet_format::{Arch, Checksum, unknown_key};
+use joblet_format::{Arch, Checksum, nearest, unknown_key};
 
 /// Rewords the YAML parser's message on an unknown key, and puts the line first.
 pub(super) fn explain(error: &yaml_serde::Error) -> String {
@@ -46,6 +46,20 @@ fn check_escaped(source: &Source) -> Result<(), String> {
 pub(super) fn check(source: &Source) -> Result<(), String> {
     if source.platforms.is_empty() {
         return Err("platforms: at least one is needed, such as ubuntu-amd64".into());
+    }
+    if let Some(other) = source.platforms.iter().find(|it| !SYSTEMS.contains(&it.os())) {
+        let hint = nearest(other.os(), SYSTEMS).map_or_else(
+            || {
+                "a runtime has its own C library, and runs on any Linux host of the architecture"
+                    .into()
+            },
+            |near| format!("did you mean {near}-{}?", other.arch()),
+        );
+        let known = SYSTEMS.join(", ");
+        return Err(format!(
+            "platforms: {other:?} is not of {known}; {hint}",
+            other = other.to_string()
+        ));
     }
     if source.description.contains('\n') {
         return Err("description: must be one line".into());

@@ -13,14 +13,20 @@ pub const SYSTEMS: [&str; 4] = ["ubuntu", "rhel", "amzn", "debian"];
 const TEMPLATE: &str = r#"name: NAME            # = this directory
 version: 1.0.0        # raise it for every release: a published version never changes
 description: DESCRIPTION
-# Hosts it is declared for. Each architecture among them is built.
+# Distributions that it is listed for; it runs on any Linux host. Each architecture among them is built.
 platforms: [PLATFORMS]
 
-# Packages of a Debian suite with all they depend on. A shell, coreutils, curl, certificates and
-# time zones come along.
+# Packages of a Debian suite with all they depend on, whatever the host's distribution. A shell, coreutils, curl,
+# certificates and time zones come along.
 debian:
   suite: bookworm
   packages: [python3.11]
+
+# Wheels of PyPI, or of the host's index, that were uploaded before a day.
+# python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
+
+# Archives of other projects; strip: 1 leaves out the first component of their paths.
+# urls: [{ into: opt/tool, strip: 1, amd64: "https://example.org/amd64.tar.gz", arm64: "https://example.org/arm64.tar.gz" }]
 
 # Symbolic links; {deb_arch} is amd64 or arm64, {multiarch} is x86_64-linux-gnu or aarch64-linux-gnu.
 # links: { usr/local/bin/tool: "/usr/lib/{multiarch}/tool/bin/tool" }
@@ -37,6 +43,8 @@ debian:
 # Commands that must succeed in the packed runtime before it is published.
 check:
   - [python3, --version]
+
+# All keys are in CREATING_RUNTIMES.md.
 "#;
 
 /// Writes `sources/NAME/manifest.yaml` and returns its path.
@@ -78,6 +86,7 @@ mod tests {
         assert!(error.ends_with("my-tool/manifest.yaml: exists already"), "{error}");
         assert_eq!((source.description.as_str(), source.platforms.len()), (DESCRIPTION, 8));
         let all = manifest_text(&name).replace("# links", "links").replace("# files:", "files:");
+        let all = all.replace("# python", "python").replace("# urls", "urls");
         let all = all.replace("# environment", "environment").replace("# allow", "allow");
         source::parse(&all).unwrap();
     }

@@ -88,6 +88,13 @@ fn faults_name_line_and_remedy() {
         ("1.0.0", "1.0", "\"1.0\" is not a version like 1.4.0"),
         ("ubuntu-amd64", "ubuntu", "\"ubuntu\" is not a platform"),
         ("[ubuntu-amd64]", "[]", "platforms: at least one is needed"),
+        (
+            "[ubuntu-amd64]",
+            "[ubuntu-amd64, alpine-amd64]",
+            "platforms: \"alpine-amd64\" is not of ubuntu, rhel, amzn, debian; a runtime has its own C library, and runs on \
+             any Linux host of the architecture",
+        ),
+        ("ubuntu-amd64", "ubunut-amd64", "did you mean ubuntu-amd64?"),
         ("name: d", "name: D", "\"D\" is not a runtime name"),
     ] {
         let error = parse(&SMALL.replace(from, to)).unwrap_err();

@@ -244,7 +244,7 @@ test("no page scrolls sideways at 320 pixels", async () => {
   for (const path of PAGES) {
     await visit("few", path, async (page) => {
       const wide = await page.evaluate(() => [...document.querySelectorAll("body *")]
-        .filter((it) => it.getBoundingClientRect().right > innerWidth && !it.closest(".scroll, .hush, svg"))
+        .filter((it) => it.getBoundingClientRect().right > innerWidth && !it.closest(".scroll, .hush, svg, pre.command"))
         .map((it) => `${it.tagName} ${it.className}`));
       assert.deepEqual(wide, [], path);
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), path);

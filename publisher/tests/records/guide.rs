@@ -78,7 +78,12 @@ fn the_guide_leads_from_an_idea_to_a_published_runtime() {
     ] {
         assert!(said.contains(line), "{line:?}: {said}");
     }
-    let registry = fs::read_to_string(at("checkout/registry.json")).unwrap();
-    assert!(registry.contains("\"jq-1\""), "{registry}");
-    assert!(at("checkout/dist/site/runtimes/jq-1/index.html").is_file());
+    assert_eq!(said.matches("\n42\n").count(), 2, "{said}");
+    let registry = fs::read_to_string(at("mine/registry.json")).unwrap();
+    assert!(registry.contains("\"1.1.0\""), "{registry}");
+    assert!(at("mine/runtimes/jq-1/index.html").is_file());
+    for version in ["1.0.0", "1.1.0"] {
+        assert!(at("store").join(format!("jq-1-{version}")).is_dir(), "{version}");
+    }
+    assert!(!at("checkout/registry.json").exists(), "the project's own registry is left alone");
 }

@@ -6,7 +6,8 @@ use std::{fs, os::unix::fs::symlink};
 #[test]
 fn the_readme_makes_a_runtime() {
     let readme = fs::read_to_string(repository("README.md")).unwrap();
-    let block = readme.split("```bash\n").last().unwrap().split("```").next().unwrap();
+    let blocks = super::guide::blocks(&readme, "bash");
+    let commands = blocks[blocks.len() - 2..].concat();
     let dir = tempfile::tempdir().unwrap();
     let at = |below: &str| dir.path().join(below);
     for place in ["checkout/runtimes-src", "checkout/target/release", "checkout/dist/bin"] {
@@ -19,8 +20,11 @@ fn the_readme_makes_a_runtime() {
     symlink(repository("registry-site"), at("checkout/registry-site")).unwrap();
     fs::create_dir(at("checkout/.git")).unwrap();
     // The unedited manifest works.
-    let Some(said) = super::guide::follow(dir.path(), block, "true") else { return };
+    let Some(said) = super::guide::follow(dir.path(), &commands, "true") else { return };
     assert!(said.contains("\nhello from "), "{said}");
     assert!(at("company.key").is_file() && !at("checkout/company.key").exists());
-    assert!(at("mine/registry.json.minisig").is_file());
+    let signature = fs::read_to_string(at("mine/registry.json.minisig")).unwrap();
+    assert!(signature.contains("\texpires:"), "{signature}");
+    let registry = fs::read_to_string(at("mine/registry.json")).unwrap();
+    assert!(registry.contains("\"1.0.0\"") && registry.contains("\"1.1.0\""), "{registry}");
 }

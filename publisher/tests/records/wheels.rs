@@ -236,7 +236,7 @@ fn a_host_without_what_lock_needs() {
         world.publish_with("lock demo --cache cache", &variables).failed(19)
     };
     let complaint = lock("/nowhere");
-    let want = "error[TOOL]: uv: No such file or directory (os error 2); `lock` needs it in PATH \
+    let want = "error[TOOL]: uv: No such file or directory; `lock` needs it in PATH \
                 (`pipx install uv`, with Debian's package pipx), `build` does not";
     assert_eq!(complaint, want);
     if let Some(tools) = tools() {

@@ -63,17 +63,34 @@ pub(super) static PASSWORD_FILE: Opt<PathBuf> =
     Opt::path("--password-file", "FILE", "the key's password")
         .about("Without it: $JOBLET_PUBLISH_SIGN_PASSWORD, or else a prompt on the terminal.");
 
-/// `--key` and `--password-file`: the key that signs a registry.
+pub(super) static EXPIRES: Opt<NonZero<u32>> = Opt::value(
+    "--expires",
+    "DAYS",
+    Complete::Nothing,
+    positive,
+    "validity of the signature in days",
+)
+.about("Without it: that of the signature which it replaces, else unlimited.");
+
+/// `--key`, `--password-file` and `--expires`: the key that signs a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Signing {
     /// The secret key.
     pub key: Option<PathBuf>,
     /// Its password.
     pub password_file: Option<PathBuf>,
+    /// Validity of signatures, in days.
+    pub expires: Option<NonZero<u32>>,
 }
 
 pub(super) fn signing(call: &mut Call) -> Result<Signing, Usage> {
-    Ok(Signing { key: call.value(&KEY)?, password_file: call.value(&PASSWORD_FILE)? })
+    let (key, password_file) = (call.value(&KEY)?, call.value(&PASSWORD_FILE)?);
+    Ok(Signing { key, password_file, expires: None })
+}
+
+/// As [`signing`], with `--expires`: of the commands that write signatures.
+pub(super) fn signing_until(call: &mut Call) -> Result<Signing, Usage> {
+    Ok(Signing { expires: call.value(&EXPIRES)?, ..signing(call)? })
 }
 
 /// The option `--arch`, with a text for its default.

@@ -1,10 +1,9 @@
 //! `index`, `adopt`, `site`, `serve`, `sign` and `keygen`, which generate, sign and serve a registry.
 
 use super::Command as Parsed;
-use super::options::{KEY, PASSWORD_FILE, RECORDS, Signing, signing};
-use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, positive, utf8};
+use super::options::{EXPIRES, KEY, PASSWORD_FILE, RECORDS, Signing, signing_until};
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, utf8};
 use std::ffi::OsStr;
-use std::num::NonZero;
 use std::path::PathBuf;
 
 /// `index`
@@ -51,8 +50,6 @@ pub(crate) struct Sign {
     pub registry: PathBuf,
     /// The key.
     pub signing: Signing,
-    /// Validity of the signature, in days.
-    pub expires: Option<NonZero<u32>>,
     /// Keep the signatures by other keys.
     pub add: bool,
 }
@@ -85,7 +82,7 @@ pub(super) static INDEX: Command<Parsed> = Command {
     operands: Operands::NONE,
     help: "write registry.json from the records",
     about: "A change of a published version is refused, and so is a signed registry without the key.",
-    options: &[&RECORDS.row, &REGISTRY_FILE.row, &KEY.row, &PASSWORD_FILE.row],
+    options: &[&RECORDS.row, &REGISTRY_FILE.row, &KEY.row, &PASSWORD_FILE.row, &EXPIRES.row],
     examples: &[(
         "joblet-publish index --records dist/records --out dist/registry.json",
         "a registry of local builds",
@@ -93,7 +90,7 @@ pub(super) static INDEX: Command<Parsed> = Command {
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let (records, out) = (call.needed(&RECORDS)?, call.needed(&REGISTRY_FILE)?);
-        Ok(Parsed::Index(Index { records, out, signing: signing(call)? }))
+        Ok(Parsed::Index(Index { records, out, signing: signing_until(call)? }))
     }),
 };
 
@@ -149,7 +146,7 @@ pub(super) static SITE: Command<Parsed> = Command {
             repository's name; on pages of another one, a script fills in the address of the site.",
     options: &[
         &RECORDS.row, &THEME.row, &SITE_DIR.row, &ADDRESS.row, &FRESHNESS.row, &KEY.row,
-        &PASSWORD_FILE.row,
+        &PASSWORD_FILE.row, &EXPIRES.row,
     ],
     examples: &[("joblet-publish site", "the published versions, in dist/site")],
     status: Status::OfProgram,
@@ -160,7 +157,7 @@ pub(super) static SITE: Command<Parsed> = Command {
             out: call.needed(&SITE_DIR)?,
             registry: call.value(&ADDRESS)?,
             freshness: call.needed(&FRESHNESS)?,
-            signing: signing(call)?,
+            signing: signing_until(call)?,
         }))
     }),
 };
@@ -189,13 +186,6 @@ fn port(word: &OsStr) -> Result<u16, String> {
     number.ok_or_else(|| format!("{word:?} is not a number up to 65535"))
 }
 
-static EXPIRES: Opt<NonZero<u32>> = Opt::value(
-    "--expires",
-    "DAYS",
-    Complete::Nothing,
-    positive,
-    "validity of the signature in days; default: unlimited",
-);
 static ADD: Opt<()> = Opt::switch("--add", "keep the signatures by other keys");
 
 pub(super) static SIGN: Command<Parsed> = Command {
@@ -213,12 +203,7 @@ pub(super) static SIGN: Command<Parsed> = Command {
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let registry = call.operand().map_or_else(|| "registry.json".into(), PathBuf::from);
-        Ok(Parsed::Sign(Sign {
-            registry,
-            signing: signing(call)?,
-            expires: call.value(&EXPIRES)?,
-            add: call.switch(&ADD),
-        }))
+        Ok(Parsed::Sign(Sign { registry, signing: signing_until(call)?, add: call.switch(&ADD) }))
     }),
 };
 

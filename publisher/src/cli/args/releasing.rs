@@ -1,7 +1,9 @@
 //! `plan`, `release` and `reconcile`, which publish versions.
 
 use super::Command as Parsed;
-use super::options::{HOST, KEY, OUT, PASSWORD_FILE, RECORDS, SOURCES, Signing, TAG, signing};
+use super::options::{
+    EXPIRES, HOST, KEY, OUT, PASSWORD_FILE, RECORDS, SOURCES, Signing, TAG, signing, signing_until,
+};
 use crate::release::Tag;
 use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, utf8};
 use std::path::PathBuf;
@@ -113,10 +115,11 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
     operands: Operands::new("--host=HOST --repository=URL", Complete::Nothing),
     help: "record published releases, of one tag or all, and push registry.json",
     about: "It can be run again at any time: recorded releases are not changed. A signed registry.json is \
-            signed again when it changes or its signature does not match; without the key, that is refused.",
+            signed again when it changes, its signature does not match, or half of its validity is over; without the \
+            key, that is refused.",
     options: &[
         &TAG.row, &HOST.row, &REPOSITORY.row, &BRANCH.row, &RECORDS.row, &KEY.row,
-        &PASSWORD_FILE.row,
+        &PASSWORD_FILE.row, &EXPIRES.row,
     ],
     examples: &[(
         "joblet-publish reconcile --host github:o/r --repository https://github.com/o/r",
@@ -130,7 +133,7 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
             repository: call.needed(&REPOSITORY)?,
             branch: call.needed(&BRANCH)?,
             records: call.needed(&RECORDS)?,
-            signing: signing(call)?,
+            signing: signing_until(call)?,
         }))
     }),
 };

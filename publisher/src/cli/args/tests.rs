@@ -36,7 +36,7 @@ fn commands() {
     assert!(matches!(parse("site").unwrap(), Command::Site(_)));
     let Command::Sign(sign) = parse("sign --key k --expires 30").unwrap() else { panic!() };
     assert_eq!((sign.registry, sign.signing.key), ("registry.json".into(), Some("k".into())));
-    assert_eq!((sign.expires, sign.add), (NonZero::new(30), false));
+    assert_eq!((sign.signing.expires, sign.add), (NonZero::new(30), false));
     assert!(matches!(parse("keygen k --no-password").unwrap(), Command::Keygen(_)));
     assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
     let serve = |root: &str, port| Command::Serve { root: root.into(), port };

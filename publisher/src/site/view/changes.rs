@@ -80,7 +80,9 @@ fn rows(was: &Artifact, is: &Artifact) -> Vec<Row> {
 fn row(what: &'static str, was: u64, is: u64, show: fn(u64) -> String) -> Row {
     let sign = if is > was { '+' } else { '−' };
     let share = 100.0 * is.abs_diff(was) as f64 / was.max(1) as f64;
-    let difference = format!("{sign}{}, {sign}{share:.1} %", show(is.abs_diff(was)));
+    // A share that is shown as 0.0 % says nothing.
+    let share = if share < 0.05 { String::new() } else { format!(", {sign}{share:.1} %") };
+    let difference = format!("{sign}{}{share}", show(is.abs_diff(was)));
     let difference = if is == was { String::new() } else { difference };
     Row { what, before: show(was), after: show(is), difference, more: is > was }
 }

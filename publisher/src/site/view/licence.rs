@@ -76,8 +76,8 @@ impl Term {
         if let Some(own) = id.strip_prefix("LicenseRef-") {
             // The bill of materials names what is not machine-readable this way: of Debian and of Python.
             let own = match own.rsplit_once('-') {
-                Some((_, "copyright")) => "its copyright file",
-                Some((_, "metadata")) => "its metadata",
+                Some((_, "copyright")) => "see its copyright file",
+                Some((_, "metadata")) => "see its metadata",
                 _ => own,
             };
             return Self { text: joblet_format::text::shortened(own, LONGEST), link: None };
@@ -111,8 +111,8 @@ mod tests {
                 0,
             ),
             ("LicenseRef-public-domain", vec!["public-domain"], 0),
-            ("LicenseRef-perl-base-copyright", vec!["its copyright file"], 0),
-            ("LicenseRef-numpy-metadata", vec!["its metadata"], 0),
+            ("LicenseRef-perl-base-copyright", vec!["see its copyright file"], 0),
+            ("LicenseRef-numpy-metadata", vec!["see its metadata"], 0),
         ] {
             let licence = Licence::new(expression);
             assert_eq!((texts(&licence.shown), licence.more), (shown, more), "{expression}");

@@ -51,19 +51,50 @@ pub(super) fn lines(text: &str) -> Draft {
 
 /// Adds a requirement, or a note if wheels of an index cannot satisfy it.
 pub(super) fn add(draft: &mut Draft, line: &str) {
-    let (requirement, _) = line.split_once(';').unwrap_or((line, ""));
-    if line.starts_with('-') {
-        draft.notes.push(format!(
-            "`{line}` is left out: indexes are configured on the host, and the lock has what a file of constraints is for"
-        ));
-    } else if requirement.contains(['@', '/', '\\']) {
-        draft.notes.push(format!(
-            "`{line}` is left out: only wheels of an index can be locked; build one and serve it with --find-links"
-        ));
-    } else {
-        draft.requirements.push(line.to_owned());
+    match left_out(line) {
+        Some(reason) => draft.notes.push(format!("`{line}` is left out: {reason}")),
+        None => draft.requirements.push(line.to_owned()),
     }
 }
+
+/// Why a wheel of an index cannot satisfy `line`, if so.
+fn left_out(line: &str) -> Option<&'static str> {
+    let option = line.split([' ', '=']).next().unwrap_or_default();
+    let (requirement, _) = line.split_once(';').unwrap_or((line, ""));
+    let is_git = ["git+", "hg+", "svn+", "bzr+", "git:", "git@"].iter().any(|it| line.contains(it));
+    match option {
+        _ if option.starts_with("-e") || option == "--editable" => Some(if is_git {
+            "an editable git requirement is not a wheel of an index; build one and serve it with --find-links"
+        } else {
+            "an editable requirement is not a wheel of an index; build one and serve it with --find-links, or use `files`"
+        }),
+        _ if option.starts_with("-c") || option == "--constraint" => {
+            Some("the lock has what a file of constraints is for")
+        }
+        _ if INDEX_OPTIONS
+            .iter()
+            .any(|it| option == *it || it.len() == 2 && option.starts_with(it)) =>
+        {
+            Some("indexes are configured on the host (UV_INDEX, UV_FIND_LINKS or pip.conf)")
+        }
+        _ if option.starts_with('-') => Some("a manifest has no such option of pip"),
+        _ if is_git => Some(
+            "a git requirement is not a wheel of an index; build one and serve it with --find-links",
+        ),
+        _ if requirement.contains("://") => {
+            Some("an address is not a wheel of an index; serve that wheel with --find-links")
+        }
+        _ if requirement.contains(['@', '/', '\\']) || requirement.starts_with('.') => Some(
+            "a local path is not a wheel of an index; build one and serve it with --find-links",
+        ),
+        _ => None,
+    }
+}
+
+/// Options of pip that choose indexes.
+const INDEX_OPTIONS: [&str; 7] = [
+    "-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host",
+];
 
 #[derive(Deserialize)]
 struct PyProject {
@@ -99,4 +130,37 @@ pub(super) fn pyproject(text: &str) -> Result<Draft, String> {
         draft.notes.push(format!("the extra `{extra}` is left out: {requirements}"));
     }
     Ok(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_requirement_is_left_out_for_its_own_reason() {
+        for (line, want) in [
+            ("numpy==1.26.2", None),
+            ("requests[socks]>=2 ; python_version < '4'", None),
+            ("-e git+https://x/y", Some("an editable git requirement is not a wheel of an index")),
+            ("-e .", Some("an editable requirement is not a wheel of an index")),
+            ("--editable=./app", Some("an editable requirement is not a wheel of an index")),
+            ("git+https://x/y@main#egg=y", Some("a git requirement is not a wheel of an index")),
+            ("y @ git+ssh://git@x/y", Some("a git requirement is not a wheel of an index")),
+            ("y @ https://x/y-1-py3-none-any.whl", Some("an address is not a wheel of an index")),
+            ("y @ file:///x", Some("an address is not a wheel of an index")),
+            ("./local", Some("a local path is not a wheel of an index")),
+            (".", Some("a local path is not a wheel of an index")),
+            ("-c pins.txt", Some("the lock has what a file of constraints is for")),
+            ("--index-url=https://x", Some("indexes are configured on the host")),
+            ("-ihttps://x", Some("indexes are configured on the host")),
+            ("--pre", Some("a manifest has no such option of pip")),
+        ] {
+            let found = left_out(line);
+            assert_eq!(found.is_some(), want.is_some(), "{line}: {found:?}");
+            assert!(
+                found.unwrap_or_default().starts_with(want.unwrap_or_default()),
+                "{line}: {found:?}"
+            );
+        }
+    }
 }
