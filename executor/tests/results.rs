@@ -2,13 +2,14 @@
 
 use crate::support::{
     World,
-    attack::{probed, start, wrapper},
+    attack::{WEAKEN, can_weaken, probed, program, start, wrapper},
     finish,
 };
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    process::Stdio,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    process::{Command, Stdio},
 };
 
 /// Creates, changes and removes files, and creates symlinks to trap the copy.
@@ -309,5 +310,48 @@ fn a_file_that_cannot_be_copied_keeps_its_old_content() {
         assert_eq!(output.stdout, "big\nd\nsmall\nold\nnew\n", "{user:?}");
         let deep = output.stderr.contains("deeper than 256 directories");
         assert!(deep || output.stderr.contains("big: No space left on device"), "{output:?}");
+    }
+}
+
+/// SEC-B33: a directory that exists keeps its mode, and root copies into none of another user: who can rename in DIR
+/// decides which one has a name.
+#[test]
+fn a_directory_that_exists_is_not_changed() {
+    let Some(world) = World::get() else { return };
+    for (number, user) in World::users().into_iter().enumerate() {
+        let to = world.path(&format!("kept-{number}"));
+        let existing = to.join("d");
+        fs::create_dir_all(&existing).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(&existing, fs::Permissions::from_mode(0o700)).unwrap();
+        if let Some(user) = user {
+            chown(&existing, Some(user), Some(user)).unwrap();
+        }
+        let option = format!("--output={}", to.display());
+        let script = "mkdir -m 777 d new && echo x >d/f";
+        let run = || world.run(user, &[&option], script);
+        assert_eq!(run().status, Some(0), "{user:?} {:?}", run());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&existing), mode(&to.join("new"))), (0o700, 0o777));
+        assert_eq!(fs::read(existing.join("f")).unwrap(), b"x\n");
+        if user.is_some() || !nix::unistd::geteuid().is_root() {
+            continue;
+        }
+        fs::remove_file(existing.join("f")).unwrap();
+        chown(&existing, Some(65534), Some(65534)).unwrap();
+        let refused = run();
+        assert_eq!(refused.status, Some(125), "{refused:?}");
+        assert!(refused.stderr.contains(": d: another user has put it there"), "{refused:?}");
+        assert_eq!(fs::read_dir(&existing).unwrap().count(), 0);
+        if can_weaken(world) {
+            let words = program(world, true);
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]).args(World::shell(&[&option], script));
+            let like = world.command(user, &[""; 0]);
+            command.env_clear().env(WEAKEN, "output").current_dir(like.get_current_dir().unwrap());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            finish(command.spawn().unwrap());
+            assert!(existing.join("f").exists(), "the attack is one");
+        }
     }
 }

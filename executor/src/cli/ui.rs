@@ -6,6 +6,7 @@ use super::escape::visible;
 use super::progress;
 use crate::env::Environment;
 use crate::error::{Error, STANDARD_OUTPUT};
+use joblet_format::Spec;
 use joblet_format::text::{ascii, visible_json};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -138,6 +139,11 @@ impl<'a> Ui<'a> {
             let word = self.painted("33", "warning");
             self.line(&format!("{word}: "), text);
         }
+    }
+
+    /// Warns that the version `exact` is yanked.
+    pub(crate) fn warn_of_yanked(&mut self, exact: &Spec, reason: &str) {
+        self.warning(&format!("{exact} is yanked: {reason}"));
     }
 
     /// The one line of a failure: `error[CLASS]: what, which object; what to do`, or with `--json` an object.

@@ -48,7 +48,7 @@ impl Session<'_> {
         match (&spec.wanted, found) {
             (Wanted::Any | Wanted::Series(_) | Wanted::Exact(_), Some(found)) => {
                 if let (Some(version), Some(reason)) = (&found.version, store.yanked(&found)) {
-                    ui.warning(&format!("{} is yanked: {reason}", spec.exactly(version)));
+                    ui.warn_of_yanked(&spec.exactly(version), &reason);
                 }
                 Ok(found)
             }

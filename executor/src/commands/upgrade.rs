@@ -83,7 +83,7 @@ impl Session<'_> {
             let newest = store.require(&spec.exactly(&installed))?;
             let reason = store.yanked(&newest);
             if let Some(reason) = &reason {
-                ui.warning(&format!("{name}@{installed} is yanked: {reason}"));
+                ui.warn_of_yanked(&spec.exactly(&installed), reason);
                 warned = true;
             }
             match found {

@@ -94,7 +94,10 @@ pub(crate) const VARIABLES: [(&str, &str); 21] = [
 pub const FILES: [(&str, &str); 6] = [
     (SYSTEM_STORE, "root's store, which every user may run jobs from"),
     ("$XDG_DATA_HOME/joblet/runtimes, ~/.local/share/joblet/runtimes", "an ordinary user's store"),
-    ("~/.rnx/config.yaml", "registries and the keys they are trusted by"),
+    (
+        "~/.rnx/config.yaml",
+        "runtimes.registries: a list of name, url, order, public_key, auth, insecure",
+    ),
     (SYSTEM_CONFIG, "the same for the host, for users without one"),
     ("$XDG_CACHE_HOME/joblet, ~/.cache/joblet", "an ordinary user's cached registry documents"),
     (SYSTEM_CACHE, "root's cached registry documents"),

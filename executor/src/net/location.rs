@@ -194,6 +194,8 @@ mod tests {
             ("https://", "empty host"),
             ("nonsense", "is not an existing directory"),
             ("a/b/c", "is not an existing directory"),
+            // Here, where the tests run.
+            ("src/net", "for that, write ./src/net"),
             ("", "is not an existing directory"),
         ] {
             let error = Location::of_registry(text).unwrap_err().to_string();

@@ -70,7 +70,7 @@ pub(crate) fn install(
     let choice = choose(spec, catalog, store.arch())?;
     let exact = spec.exactly(&choice.release.version);
     if let Some(reason) = &choice.release.yanked {
-        ui.warning(&format!("{exact} is yanked: {reason}"));
+        ui.warn_of_yanked(&exact, reason);
     }
     store.clean()?;
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };

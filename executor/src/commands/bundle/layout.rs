@@ -85,7 +85,7 @@ impl<'a> Bundle<'a> {
             return Ok(exact);
         }
         if let Some(reason) = &choice.release.yanked {
-            ui.warning(&format!("{exact} is yanked: {reason}"));
+            ui.warn_of_yanked(&exact, reason);
         }
         let name = spec.name.archive(&choice.release.version, arch);
         let parts = install::parts(catalog, &choice, &exact)?;
