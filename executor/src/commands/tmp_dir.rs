@@ -145,7 +145,7 @@ mod tests {
         let own = base.path().join("own");
         let fresh = || {
             let open = |path: &Path| Directory::open(path).unwrap();
-            is_fresh(&open(base.path()), &open(&own), 0o077).unwrap()
+            is_fresh(open(base.path()), open(&own), 0o077).unwrap()
         };
         fs::create_dir(&own).unwrap();
         set(base.path(), 0o777);
