@@ -157,9 +157,9 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     let good = std::fs::read(&document).unwrap();
     std::fs::write(&document, "x").unwrap();
     let broken = exec(&world, &["upgrade"]);
-    assert_eq!(broken.status, Some(0), "{broken:?}");
+    assert_eq!(broken.status, Some(11), "{broken:?}");
     assert!(
-        broken.stderr.starts_with("warning: registry ~/registry/registry.json: "),
+        broken.stderr.starts_with("error[REGISTRY]: registry ~/registry/registry.json: "),
         "{broken:?}"
     );
     std::fs::write(&document, good).unwrap();
@@ -171,7 +171,9 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     std::fs::write(&config, yaml).unwrap();
     let signed = exec(&world, &["upgrade"]);
     assert!(
-        signed.stderr.starts_with("warning: registry ~/other/registry.json: its signature"),
+        signed
+            .stderr
+            .starts_with("error[INTEGRITY]: registry ~/other/registry.json: its signature"),
         "{signed:?}"
     );
     assert!(!world.path("store/demo-1.2.0").exists());

@@ -36,7 +36,7 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             };
             let name = spec.name.clone();
-            store.record_yanked(&name, &catalog.registry)?;
+            store.record_yanked(&name, &catalog.registry);
             let release = catalog.registry.runtimes.get(&name).and_then(|all| all.get(&installed));
             let yanked = release.and_then(|release| release.yanked.clone());
             let latest = latest(&catalog, &spec, self.env.arch).ok();
@@ -77,7 +77,7 @@ impl Session<'_> {
         for Newest { spec, version: installed, from } in wanted {
             let name = &spec.name;
             let found = places.for_origin(from.as_ref()).serving(&spec, ui).and_then(|catalog| {
-                store.record_yanked(name, &catalog.registry)?;
+                store.record_yanked(name, &catalog.registry);
                 latest(&catalog, &spec, self.env.arch)
             });
             let newest = store.require(&spec.exactly(&installed))?;

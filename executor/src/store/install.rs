@@ -76,7 +76,7 @@ pub(crate) fn install(
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
     let record = || store.record_yanked(&spec.name, &catalog.registry);
     if let Some(runtime) = same(store, &exact, catalog, &choice)? {
-        record()?;
+        record();
         return Ok(outcome(runtime, None));
     }
     let lock = store.lock(&spec.name, &choice.release.version)?;
@@ -97,7 +97,7 @@ pub(crate) fn install(
         // Installed meanwhile without a shared lock: it must be of the same archive.
         same(store, &exact, catalog, &choice)?;
     }
-    record()?;
+    record();
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
 }

@@ -283,17 +283,12 @@ impl Store {
         Some(String::from_utf8_lossy(&reason).into_owned())
     }
 
-    /// Records which installed versions of `name` that are from `registry` it has yanked, as far as this store can be written.
-    ///
-    /// # Errors
-    /// As [`Store::installed`].
-    pub(crate) fn record_yanked(
-        &self,
-        name: &RuntimeName,
-        registry: &Registry,
-    ) -> Result<(), Error> {
-        let Some(releases) = registry.runtimes.get(name) else { return Ok(()) };
-        for runtime in self.installed()?.into_iter().filter(|it| it.name == *name) {
+    /// Records which installed versions of `name` that are from `registry` it has yanked, as far as this store can be read
+    /// and written: informative, like a receipt.
+    pub(crate) fn record_yanked(&self, name: &RuntimeName, registry: &Registry) {
+        let Some(releases) = registry.runtimes.get(name) else { return };
+        let all = self.installed().unwrap_or_default();
+        for runtime in all.into_iter().filter(|it| it.name == *name) {
             let Some(version) = &runtime.version else { continue };
             let Some(release) = releases.get(version) else { continue };
             let Some(receipt) = self.receipt(&runtime) else { continue };
@@ -312,7 +307,6 @@ impl Store {
                 });
             }
         }
-        Ok(())
     }
 
     /// Reads the file with the extension `kind` about an installed runtime, from the store that it is in.
