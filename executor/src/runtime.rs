@@ -2,12 +2,12 @@
 
 use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
-use crate::fs::trust;
+use crate::fs::{directory, trust, walk};
 use joblet_format::text::nests_too_deeply;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{Dir, FileType, Mode, OFlags, fstat, open, openat},
+    fs::{FileType, Mode, OFlags, fstat, open, openat},
     io::Errno,
 };
 use std::{
@@ -214,20 +214,17 @@ fn source(
     };
     let stat = trust::stat(&found)?;
     let of_others = trust::open_to_others(&stat, found.as_fd());
-    let what = Some(Found { file: (stat.st_dev, stat.st_ino), of_others });
+    let what = Some(Found { file: directory::identity(&stat), of_others });
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok((Source::File, what)),
         FileType::Directory if look_inside => {}
         FileType::Directory => return Ok((Source::Directory, what)),
         _ => return Err(Errno::NOTDIR),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    for entry in Dir::new(openat(&found, ".", flags, Mode::empty())?)? {
-        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok((Source::Directory, what));
-        }
+    if walk::is_empty(&found)? {
+        return Ok((Source::Empty(stat.st_mode & 0o7777), what));
     }
-    Ok((Source::Empty(stat.st_mode & 0o7777), what))
+    Ok((Source::Directory, what))
 }
 
 #[cfg(test)]

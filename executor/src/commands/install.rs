@@ -136,6 +136,14 @@ pub(super) fn install_all(
     report.failed.map_or(Ok(report.rows), Err)
 }
 
+/// Keeps the first failure, with which the command ends, and shows the others.
+pub(super) fn keep_first(failed: &mut Option<Error>, error: Error, ui: &mut Ui<'_>) {
+    match failed {
+        None => *failed = Some(error),
+        Some(_) => ui.warning(&error.to_string()),
+    }
+}
+
 /// Locks `mutex`. After a panic of another thread this one panics too, since the data may be inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,8 +176,7 @@ impl<'u, 'a> Report<'u, 'a> {
                     self.ui.note(&summary);
                     self.rows.push(runtime);
                 }
-                Err(error) if self.failed.is_none() => self.failed = Some(error),
-                Err(error) => self.ui.warning(&error.to_string()),
+                Err(error) => keep_first(&mut self.failed, error, self.ui),
             }
         }
     }

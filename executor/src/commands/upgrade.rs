@@ -1,7 +1,7 @@
 //! `outdated` and `upgrade`.
 
 use super::Session;
-use super::install::install_all;
+use super::install::{install_all, keep_first};
 use super::output;
 use crate::cli::ui::Ui;
 use crate::error::Error;
@@ -24,13 +24,13 @@ impl Session<'_> {
         // Most are of one registry, whose file is read once.
         let mut refreshed: Option<(Location, Option<Freshness>)> = None;
         let mut failed = None;
-        for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
+        for Newest { spec, version: installed, from, .. } in newest(&store, &places.usual)? {
             let catalog = match places.for_origin(from.as_ref()).serving(&spec, ui) {
                 Ok(catalog) => catalog,
                 // A runtime of no registry is not outdated.
                 Err(Error::NotFound(_)) => continue,
                 Err(error) if from.is_some() => {
-                    unchecked(&mut failed, error, ui);
+                    keep_first(&mut failed, error, ui);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -74,14 +74,13 @@ impl Session<'_> {
         wanted.retain(|it| names.is_empty() || names.contains(&it.spec.name));
         let mut newer: BTreeMap<Option<String>, Vec<Spec>> = BTreeMap::new();
         let (mut failed, mut warned) = (None, false);
-        for Newest { spec, version: installed, from } in wanted {
+        for Newest { spec, version: installed, runtime, from } in wanted {
             let name = &spec.name;
             let found = places.for_origin(from.as_ref()).serving(&spec, ui).and_then(|catalog| {
                 store.record_yanked(name, &catalog.registry);
                 latest(&catalog, &spec, self.env.arch)
             });
-            let newest = store.require(&spec.exactly(&installed))?;
-            let reason = store.yanked(&newest);
+            let reason = store.yanked(&runtime);
             if let Some(reason) = &reason {
                 ui.warn_of_yanked(&spec.exactly(&installed), reason);
                 warned = true;
@@ -97,7 +96,7 @@ impl Session<'_> {
                 }
                 // An unreachable registry does not prevent upgrades from the others.
                 Err(error) if names.is_empty() && from.is_some() => {
-                    unchecked(&mut failed, error, ui);
+                    keep_first(&mut failed, error, ui);
                 }
                 Err(error) => return Err(error),
             }
@@ -106,7 +105,7 @@ impl Session<'_> {
         for (from, specs) in newer {
             match install_all(&specs, &store, places.for_origin(from.as_ref()), ui) {
                 Ok(done) => rows.extend(done),
-                Err(error) => unchecked(&mut failed, error, ui),
+                Err(error) => keep_first(&mut failed, error, ui),
             }
         }
         if let Some(error) = failed {
@@ -181,14 +180,6 @@ pub(super) fn none_installed(store: &Store) -> String {
     format!("no runtime is installed in {}", store.root().display())
 }
 
-/// Keeps the first failure, with which the command ends, and shows the others.
-fn unchecked(failed: &mut Option<Error>, error: Error, ui: &mut Ui<'_>) {
-    match failed {
-        None => *failed = Some(error),
-        Some(_) => ui.warning(&error.to_string()),
-    }
-}
-
 /// The name of the registry that a runtime was installed from, if that is configured, or else its address.
 pub(super) fn came_from(
     store: &Store,
@@ -254,6 +245,8 @@ pub(super) struct Newest {
     pub(super) spec: Spec,
     /// The version.
     version: Version,
+    /// The version's directory.
+    runtime: Installed,
     /// Address of the registry that it was installed from, if that has no name.
     pub(super) from: Option<String>,
 }
@@ -267,7 +260,7 @@ pub(super) fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newes
         let newest = group.iter().find(|runtime| runtime.version.as_ref() == Some(version))?;
         let (origin, from) = came_from(store, newest, registries);
         let spec = Spec { origin, name: newest.name.clone(), wanted: Wanted::Latest };
-        Some(Newest { spec, version: version.clone(), from })
+        Some(Newest { spec, version: version.clone(), runtime: newest.clone(), from })
     };
     let groups = all.chunk_by(|a, b| a.name == b.name);
     // Images have no registry.

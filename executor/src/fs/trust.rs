@@ -5,10 +5,11 @@
 
 use super::kind;
 use super::split::split;
+use super::walk;
 use crate::env::weaken;
 use crate::error::Error;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{Dir, Mode, OFlags, Stat, fstat, getxattr, openat};
+use rustix::fs::{Stat, fstat, getxattr};
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -50,11 +51,7 @@ pub(crate) fn is_fresh(around: impl AsFd, own: impl AsFd, refused: u32) -> Resul
     if is_ours(&outer) && (sticky || outer.st_mode & 0o022 == 0) {
         return Ok(true);
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut entries = Dir::new(openat(own, ".", flags, Mode::empty())?)?;
-    let is_empty = entries
-        .all(|entry| entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")));
-    Ok(is_empty && inner.st_uid == user() && inner.st_mode & refused == 0)
+    Ok(inner.st_uid == user() && inner.st_mode & refused == 0 && walk::is_empty(own)?)
 }
 
 /// Why a file or directory is not trusted: another user owns it or may write it. `stat` is that of [`stat`].

@@ -245,6 +245,21 @@ pub(crate) fn close(file: impl IntoRawFd) -> Result<(), Errno> {
     nix::unistd::close(file).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
+/// Whether `directory` has no entries.
+///
+/// # Errors
+/// Those of openat(2) and getdents(2).
+pub(crate) fn is_empty(directory: impl AsFd) -> Result<bool, Errno> {
+    // Reopened: a descriptor with `O_PATH` cannot be read.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in Dir::new(rustix::fs::openat(directory, ".", flags, Mode::empty())?)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

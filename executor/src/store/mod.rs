@@ -287,7 +287,7 @@ impl Store {
     /// and written: informative, like a receipt.
     pub(crate) fn record_yanked(&self, name: &RuntimeName, registry: &Registry) {
         let Some(releases) = registry.runtimes.get(name) else { return };
-        let all = self.installed().unwrap_or_default();
+        let all = self.with_prefix(name.as_str()).unwrap_or_default();
         for runtime in all.into_iter().filter(|it| it.name == *name) {
             let Some(version) = &runtime.version else { continue };
             let Some(release) = releases.get(version) else { continue };

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::env::weaken;
 use crate::fs::beneath::{self, Create, Escape};
+use crate::fs::directory;
 use crate::sandbox::{
     plan::{job::Ids, step::Origin},
     sys::{NODEV, NOSUID, RDONLY},
@@ -310,7 +311,7 @@ impl RootFs {
         let stat = fstat(&source)?;
         // A descriptor of the launcher would not do: its mount is of another namespace, and cannot be cloned.
         if let Origin::CreatedDir(_, identity) = origin
-            && (stat.st_dev, stat.st_ino) != *identity
+            && directory::identity(&stat) != *identity
             && !weaken::without("tmp")
         {
             return Err(Failure::launch("another user has put something else there"));

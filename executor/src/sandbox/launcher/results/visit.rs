@@ -3,6 +3,7 @@
 use super::{Covered, DEEPEST, DIRECTORY, Found, Given, copy::Copying};
 use crate::env::weaken;
 use crate::fs::beneath::POINT;
+use crate::fs::directory::identity;
 use crate::fs::trust::{self, is_fresh, is_ours, user};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -160,7 +161,7 @@ fn visit_below(
     if !trusted && !weaken::without("output") {
         return Err(io::Error::other(trust::REPLACED));
     }
-    let identity = (stat.st_dev, stat.st_ino);
+    let identity = identity(&stat);
     if copying.protected.contains(&identity) {
         return Err(io::Error::other("a store of runtimes, which no job may change"));
     }
