@@ -178,6 +178,20 @@ fn redact(address: &str) -> String {
     }
 }
 
+/// `line` without the `(os error N)` that the standard library adds to the description of an error.
+pub fn without_error_numbers(line: &str) -> String {
+    let mut parts = line.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match rest.strip_prefix(')').filter(|_| rest.len() < part.len()) {
+            Some(rest) => text.push_str(rest),
+            None => text = text + " (os error " + part,
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use super::progress;
 use crate::env::Environment;
 use crate::error::{Error, STANDARD_OUTPUT};
 use joblet_format::Spec;
-use joblet_format::text::{ascii, visible_json};
+use joblet_format::text::{ascii, visible_json, without_error_numbers};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
@@ -178,14 +178,9 @@ impl<'a> Ui<'a> {
     }
 }
 
-/// `text` without secrets, and without the errno that [`io::Error`] adds to its description: ` (os error 2)`.
+/// `text` without secrets, and without the numbers of errors.
 fn plain(text: &str) -> String {
-    let mut parts = text.split(" (os error ");
-    let mut short = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        short.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
-    }
-    shown_in(&short)
+    shown_in(&without_error_numbers(text))
 }
 
 #[cfg(test)]

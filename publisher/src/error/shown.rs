@@ -1,7 +1,7 @@
 //! Escaping and redaction for display: no invisible characters, terminal controls or secrets.
 
 pub use joblet_format::text::{is_hidden, shown as address, shown_in as addresses};
-use joblet_format::text::{shortened, visible};
+use joblet_format::text::{shortened, visible, without_error_numbers};
 use std::fmt::Write as _;
 use url::Url;
 
@@ -24,26 +24,12 @@ fn reorders(char: char) -> bool {
 /// redacted.
 pub fn message(text: &str) -> String {
     let line = |line: &str| {
-        let line = without_numbers(line);
+        let line = without_error_numbers(line);
         // Tabs in the output of tools count as white space.
         let line = visible(&addresses(&line.replace('\t', " ")));
         shortened(&line, MAX_LINE)
     };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Without the `(os error N)` of the standard library, which repeats the text before it.
-fn without_numbers(line: &str) -> String {
-    let mut parts = line.split(" (os error ");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        match rest.strip_prefix(')').filter(|_| rest.len() < part.len()) {
-            Some(rest) => text.push_str(rest),
-            None => text = text + " (os error " + part,
-        }
-    }
-    text
 }
 
 /// The beginning of a line of a file, quoted.
