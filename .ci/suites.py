@@ -116,7 +116,11 @@ def by_bubblewrap(runtime, options, command, _):
     for name in ("passwd", "group", "hosts", "resolv.conf"):
         if (tree / "etc" / name).exists():
             line += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
-    line += ["--tmpfs", "/tmp", "--dir", "/var/tmp", "--dir", "/run", "--bind", ".", "/work", "--chdir", "/work", "--setenv", "HOME", "/tmp"]
+    if not (tree / "var").exists():
+        line += ["--dir", "/var/tmp"]
+    elif (tree / "var/tmp").exists():
+        line += ["--tmpfs", "/var/tmp"]
+    line += ["--tmpfs", "/tmp", "--dir", "/run", "--bind", ".", "/work", "--chdir", "/work", "--setenv", "HOME", "/tmp"]
     for option in options:
         if option.startswith("--bind="):
             line += ["--ro-bind", *option.removeprefix("--bind=").split(":")]

@@ -111,7 +111,7 @@ fn show(
     {
         return Ok(());
     }
-    let mut old = Vec::new();
+    let mut old = Vec::with_capacity(1 << 12);
     // A file that this user may not read is replaced as if it were empty. Without O_NONBLOCK another user, as its owner, could
     // delay the start by a lease.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;

@@ -9,10 +9,10 @@ use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::sys::{NODEV, NOSUID, RDONLY};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::{AsFd, AsRawFd, OwnedFd},
     fs::{
         AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, fchmod, fstat, fstatvfs, mkdirat,
-        openat, statat, unlinkat,
+        openat, statat, symlinkat,
     },
     io::Errno,
     process::fchdir,
@@ -22,16 +22,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Directory of the layers in the root while overlays are made.
-const LAYERS: &str = ".layers";
-
 /// The layers of all overlays made so far.
 #[derive(Default)]
 pub(crate) struct Layers {
-    /// The tmpfs of the layers: directories 0, 1, … with `over` and `lower` in each.
-    dir: OnceCell<OwnedFd>,
-    /// The file systems of the overlays (`st_dev`), and the directories they are mounted on.
-    made: RefCell<Vec<(u64, OwnedFd)>>,
+    /// The directory that `/proc` is mounted on, and which it hides: the upper layers are 0, 1, … in it.
+    pub dir: OnceCell<OwnedFd>,
+    made: RefCell<Vec<Made>>,
+}
+
+/// A mounted overlay.
+struct Made {
+    /// Its file system (`st_dev`).
+    device: u64,
+    overlay: OwnedFd,
+    /// Its lower layer.
+    lower: OwnedFd,
+}
+
+/// What is made where a directory lacks it.
+#[derive(Clone, Copy)]
+pub(crate) enum Missing {
+    Directory,
+    File,
+    LinkTo(&'static str),
 }
 
 /// The fields of [`super::mounts::RootFs`] that are needed here.
@@ -47,23 +60,11 @@ pub(crate) struct Base<'a> {
     pub layers: &'a Layers,
 }
 
-impl Layers {
-    /// Unmounts the tmpfs of the layers; the overlays keep their own references to it.
-    pub(crate) fn remove(&self, root: &OwnedFd, cwd: &OwnedFd) -> Result<(), Errno> {
-        if self.dir.get().is_some() {
-            mount_calls::uncover(root, LAYERS)?;
-            unlinkat(root, LAYERS, AtFlags::REMOVEDIR)?;
-            fchdir(cwd)?;
-        }
-        Ok(())
-    }
-}
-
 /// Makes `target`, which does not exist, in a layer over the directory above it that does.
 ///
 /// # Errors
 /// `EROFS` where that directory is writable: nothing is made on the host.
-pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
+pub(crate) fn make(base: Base<'_>, target: &Path, kind: Missing) -> Result<(), Failure> {
     let root = base.root.as_fd();
     let open = |path| beneath::open(root, path, Escape::Clamp, Create::Nothing);
     let (above, dir) = target
@@ -77,31 +78,29 @@ pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd,
     if !directory || !fstatvfs(&dir)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err(Errno::ROFS.into());
     }
-    let known = base.layers.made.borrow().iter().position(|(device, _)| *device == found.st_dev);
-    if let Some(number) = known {
+    let mut all = base.layers.made.borrow_mut();
+    let number = all.iter().position(|made| made.device == found.st_dev);
+    if let Some(number) = number {
         // The same overlay again, with one more mount point: the depth of stacked overlays is limited.
-        let made = base.layers.made.borrow();
-        let on = &made[number].1;
-        let inside = seal::path_below(base.proc, on.as_fd(), dir.as_fd())?;
-        let overlay = stack(base, number, on, &inside.join(missing), file)?;
-        replace(base, on, &overlay)?;
-        drop(made);
-        base.layers.made.borrow_mut()[number] = (fstat(&overlay)?.st_dev, overlay);
+        let made = &mut all[number];
+        let inside = seal::path_below(base.proc, made.overlay.as_fd(), dir.as_fd())?;
+        let overlay = stack(base, number, &made.lower, &inside.join(missing), kind)?;
+        replace(base, &made.overlay, &overlay)?;
+        (made.device, made.overlay) = (fstat(&overlay)?.st_dev, overlay);
     } else {
-        let number = base.layers.made.borrow().len();
-        let overlay = stack(base, number, &dir, missing, file)?;
+        let overlay = stack(base, all.len(), &dir, missing, kind)?;
         replace(base, &dir, &overlay)?;
-        base.layers.made.borrow_mut().push((fstat(&overlay)?.st_dev, overlay));
+        all.push(Made { device: fstat(&overlay)?.st_dev, overlay, lower: dir });
     }
-    Ok(open(target)?)
+    Ok(())
 }
 
 /// Mounts a read-only overlay of the directory `source` on `target`, which mount points can be added to.
-pub(crate) fn cover(base: Base<'_>, source: &OwnedFd, target: &OwnedFd) -> Result<(), Failure> {
-    let number = base.layers.made.borrow().len();
-    let overlay = stack(base, number, source, Path::new(""), false)?;
+pub(crate) fn cover(base: Base<'_>, source: OwnedFd, target: &OwnedFd) -> Result<(), Failure> {
+    let mut all = base.layers.made.borrow_mut();
+    let overlay = stack(base, all.len(), &source, Path::new(""), Missing::Directory)?;
     attach(&overlay, here(target))?;
-    base.layers.made.borrow_mut().push((fstat(&overlay)?.st_dev, overlay));
+    all.push(Made { device: fstat(&overlay)?.st_dev, overlay, lower: source });
     Ok(())
 }
 
@@ -119,42 +118,40 @@ fn replace(base: Base<'_>, dir: &OwnedFd, overlay: &OwnedFd) -> Result<(), Failu
     Ok(())
 }
 
-/// Makes the detached overlay with this `number`: `dir`, and above it an empty file or directory `missing`.
+/// Makes the detached overlay with this `number`: `dir`, and above it `missing`, an empty file or directory or a link.
 fn stack(
     base: Base<'_>,
     number: usize,
     dir: &OwnedFd,
     missing: &Path,
-    file: bool,
+    kind: Missing,
 ) -> Result<OwnedFd, Failure> {
-    if base.layers.dir.get().is_none() {
-        let point = mount_calls::make_directory(base.root, LAYERS, 0o700)?;
-        let layers = mount_calls::tmpfs(0o755, None, None, NOSUID | NODEV)?;
-        attach(&layers, here(&point))?;
-        base.layers.dir.get_or_init(|| layers);
-    }
-    let all = base.layers.dir.get().ok_or(Errno::NOENT)?;
+    let (all, proc) = base.layers.dir.get().zip(base.proc.get()).ok_or(Errno::NOENT)?;
     let name = number.to_string();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let layers = match mount_calls::make_directory(all, &name, 0o755) {
+    let top = match mount_calls::make_directory(all, &name, 0o755) {
         Err(Errno::EXIST) => openat(all, &name, flags, Mode::empty())?,
-        layers => {
-            let layers = layers?;
-            let lower = mount_calls::make_directory(&layers, "lower", 0o755)?;
-            let over = mount_calls::make_directory(&layers, "over", 0o755)?;
-            attach(&mount_calls::clone_tree(dir.as_fd(), false)?, here(&lower))?;
-            like(dir, Path::new("."), &over)?;
-            layers
+        made => {
+            let made = made?;
+            like(dir, Path::new("."), &made)?;
+            made
         }
     };
-    let mut over = openat(&layers, "over", flags, Mode::empty())?;
+    let mut over = openat(&top, ".", flags, Mode::empty())?;
     let mut path = PathBuf::new();
     for part in missing {
         path.push(part);
-        if file && path == missing {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            openat(&over, part, flags, Mode::from_raw_mode(0o644))?;
-            break;
+        match kind {
+            Missing::File if path == missing => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                openat(&over, part, flags, Mode::from_raw_mode(0o644))?;
+                break;
+            }
+            Missing::LinkTo(target) if path == missing => {
+                symlinkat(target, &over, part)?;
+                break;
+            }
+            _ => {}
         }
         match mkdirat(&over, part, Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => over = openat(&over, part, flags, Mode::empty())?,
@@ -165,8 +162,10 @@ fn stack(
             }
         }
     }
-    fchdir(&layers)?;
-    let options = [("lowerdir", "over:lower")];
+    // The names of descriptors, so that no character of a path needs an escape.
+    fchdir(proc)?;
+    let layers = format!("self/fd/{}:self/fd/{}", top.as_raw_fd(), dir.as_raw_fd());
+    let options = [("lowerdir", layers.as_str())];
     let overlay = mount_calls::filesystem("overlay", &options, RDONLY | NOSUID | NODEV);
     fchdir(base.cwd)?;
     Ok(overlay?)

@@ -3,7 +3,7 @@
 
 use super::{
     failure::Failure,
-    layer::{self, Base, Layers},
+    layer::{self, Base, Layers, Missing},
     mount_calls::{self, attach, clone_at, clone_tree, here, set_owner, tmpfs},
     seal, trampoline,
 };
@@ -61,7 +61,7 @@ pub(crate) struct RootFs {
     /// Maximum size of each tmpfs, in bytes.
     pub size: Option<u64>,
     /// Layers with the mount points that the runtime lacks.
-    layers: Layers,
+    pub layers: Layers,
     /// Names of files in the root that are unlinked when it is sealed.
     temporary: RefCell<Vec<String>>,
 }
@@ -140,14 +140,19 @@ impl RootFs {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
         let found = match self.own_target(target, file) {
             Err(Errno::ROFS) => {
-                return match layer::make(self.base(), target, file) {
+                let kind = if file { Missing::File } else { Missing::Directory };
+                return match layer::make(self.base(), target, kind) {
                     Err(failure) if failure.errno == Errno::ROFS.raw_os_error() => Err(refuse(
                         "does not exist, and nothing is made in a writable directory of the host",
                     )),
                     Err(failure) if layer::is_refused(&failure) => Err(refuse(
                         "does not exist, and this kernel cannot add it to a read-only directory",
                     )),
-                    made => made,
+                    made => {
+                        made?;
+                        let root = self.root.as_fd();
+                        Ok(beneath::open(root, target, Escape::Clamp, Create::Nothing)?)
+                    }
                 };
             }
             Err(Errno::EXIST) => return Err(refuse("is a dangling symlink")),
@@ -270,7 +275,6 @@ impl RootFs {
 
     /// Makes the root read-only.
     pub(crate) fn seal(&self) -> Result<(), Failure> {
-        self.layers.remove(&self.root, &self.cwd)?;
         if self.served.get().is_some() {
             mount_calls::uncover(&self.root, SERVED)?;
             unlinkat(&self.root, SERVED, AtFlags::REMOVEDIR)?;

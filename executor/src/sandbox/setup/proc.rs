@@ -55,6 +55,7 @@ pub(crate) fn mount(rootfs: &RootFs, protect: bool) -> Result<(), Failure> {
         errno => errno.into(),
     })?;
     mount_calls::attach(&proc, here(&target))?;
+    rootfs.layers.dir.get_or_init(|| target);
     // All names in /proc are the kernel's, without symlinks of a job, so that mount(2) can use them: one
     // system call for each.
     fchdir(rootfs.proc.get_or_init(|| proc))?;

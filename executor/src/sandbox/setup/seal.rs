@@ -222,7 +222,8 @@ pub(crate) fn unescape(mut rest: &[u8]) -> PathBuf {
 }
 
 fn read(dir: BorrowedFd<'_>, name: &str) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
+    // Each read of mountinfo returns up to a page, but walks all mounts.
+    let mut text = Vec::with_capacity(1 << 13);
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     File::from(file)
         .read_to_end(&mut text)

@@ -27,7 +27,7 @@ pub(crate) fn mount(
         match (of_others, kind) {
             (Some(reason), FileType::Directory) => {
                 let point = rootfs.target(target, false)?;
-                return layer::cover(rootfs.base(), &source, &point)
+                return layer::cover(rootfs.base(), source, &point)
                     .map_err(|failure| explain(&failure, reason));
             }
             (Some(_), FileType::RegularFile) => {}

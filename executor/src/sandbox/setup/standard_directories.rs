@@ -1,7 +1,12 @@
 //! Directories that programs expect (hier(7)): `/run` and `/var/tmp` are writable, the others are empty
 //! mount points.
 
-use super::{failure::Failure, mount_calls, mounts::RootFs};
+use super::{
+    failure::Failure,
+    layer::{self, Missing},
+    mount_calls,
+    mounts::RootFs,
+};
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
@@ -34,14 +39,30 @@ pub(crate) fn create(rootfs: &RootFs, owner: Ids) -> Result<(), Failure> {
     if flags.is_ok_and(|flags| !flags.contains(StatVfsMountFlags::RDONLY)) {
         return Ok(()); // the runtime's own
     }
-    if flags.is_err() && rootfs.own_target(tmp, false).is_ok() {
-        // The runtime's /var is an overlay.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = openat(&open()?, ".", flags, Mode::empty())?;
-        return Ok(mount_calls::set_owner(made.as_fd(), 0o1777, owner)?);
+    if flags.is_err() {
+        return match rootfs.own_target(tmp, false) {
+            // The runtime's /var is an overlay.
+            Ok(_) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let made = openat(&open()?, ".", flags, Mode::empty())?;
+                Ok(mount_calls::set_owner(made.as_fd(), 0o1777, owner)?)
+            }
+            Err(Errno::ROFS) => match layer::make(rootfs.base(), tmp, Missing::LinkTo("/tmp")) {
+                // This kernel cannot add it, or the directory is the host's and writable.
+                Err(failure)
+                    if failure.errno == Errno::ROFS.raw_os_error()
+                        || layer::is_refused(&failure) =>
+                {
+                    Ok(())
+                }
+                made => made,
+            },
+            // A dangling symlink, or below a file: left as it is in the runtime.
+            Err(_) => Ok(()),
+        };
     }
     match rootfs.scratch(tmp, 0o1777, owner, None) {
-        // Not a directory, or a mount point that this kernel cannot add: left as it is in the runtime.
+        // Not a directory: left as it is in the runtime.
         Err(failure) if failure.errno == 0 || failure.errno == Errno::NOTDIR.raw_os_error() => {
             Ok(())
         }
