@@ -174,6 +174,143 @@ fn mount_points_that_the_runtime_lacks() {
     assert!(!dir.join("no").exists());
 }
 
+/// As `demo`, with a read-only `/var` that lacks `/var/tmp`, as published runtimes are.
+fn with_var(world: &World) -> std::path::PathBuf {
+    let root = world.path("store/with-var");
+    world.once("with-var", || {
+        world.copy_runtime("with-var");
+        let yml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+        let yml = yml.replace("target: /var, readonly: false", "target: /var");
+        let yml = yml.replace("name: demo", "name: with-var");
+        fs::write(root.join("runtime.yml"), yml).unwrap();
+        true
+    });
+    root
+}
+
+/// SEC-B35: `/var/tmp` is `/tmp` once more, but a mount on one is none on the other.
+#[test]
+fn var_tmp_is_tmp_unless_something_is_mounted_there() {
+    let Some(world) = World::get() else { return };
+    with_var(world);
+    let dir = world.path("outside/var-tmp");
+    fs::create_dir_all(dir.join("d")).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let bind = format!("--bind={}:/var/tmp:rw", dir.display());
+    for user in World::users() {
+        for runtime in ["demo", "with-var"] {
+            let run = |options: &[&str], script: &str| {
+                let runtime = format!("--runtime={runtime}");
+                let words = [&runtime, "--", "bash", "-c", script];
+                let words: Vec<_> = options.iter().copied().chain(words).collect();
+                finish(world.command(user, &words).spawn().unwrap())
+            };
+            let output = run(&[], "echo a > /var/tmp/f; cat /tmp/f; stat -c %a /tmp /var/tmp");
+            assert_eq!(output.stdout, "a\n1777\n1777\n", "{user:?} {runtime} {output:?}");
+            let output = run(&[&bind], "echo a > /tmp/private; echo a > /var/tmp/kept; ls /tmp");
+            assert_eq!(output.stdout, "private\n", "{user:?} {runtime} {output:?}");
+            assert!(!dir.join("private").exists(), "{user:?} {runtime}");
+            fs::remove_file(dir.join("kept")).unwrap();
+            let output = run(&["--tmpfs=/var/tmp/x:1M"], "stat -c %a /tmp; ls /var/tmp");
+            assert_eq!(output.stdout, "1777\nx\n", "{user:?} {runtime} {output:?}");
+        }
+    }
+}
+
+/// SEC-B35: mounts are made parents first, so that none is hidden by one above it, whatever the order of the options.
+#[test]
+fn no_mount_is_hidden_by_one_above_it() {
+    let Some(world) = World::get() else { return };
+    let dir = world.path("outside/above");
+    fs::create_dir_all(dir.join("scratch")).unwrap();
+    for path in [&dir, &dir.join("scratch")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let above = format!("--bind={}:/data:rw", dir.display());
+    for user in World::users() {
+        for below in ["--tmpfs=/data/scratch", "--bind=/usr:/data/scratch"] {
+            for options in [[&above, below], [below, &above]] {
+                let script = "echo private > /data/scratch/f; ls /data/scratch";
+                let output = run(world, user, &options, script);
+                let want = if below.contains("usr") { "bin\n" } else { "f\n" };
+                assert!(output.stdout.contains(want), "{user:?} {options:?} {output:?}");
+                assert!(!dir.join("scratch/f").exists(), "{user:?} {options:?}");
+            }
+        }
+    }
+}
+
+/// SEC-B34: a covered directory keeps its owner, group, permissions and noexec: root's job, which has no capability, may
+/// read what it could read before.
+#[test]
+fn a_covered_directory_keeps_its_owner() {
+    let Some(world) = World::get() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return; // an ordinary user has only own directories to close
+    }
+    full(world);
+    let dir = world.path("outside/covered");
+    let private = dir.join("private");
+    fs::create_dir_all(&private).unwrap();
+    fs::write(private.join("file"), "secret\n").unwrap();
+    std::os::unix::fs::chown(&private, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    for (source, at) in [(&dir, "/usr/share/b/private"), (&private, "/usr/share/b")] {
+        let bind = format!("--bind={}:/usr/share/b", source.display());
+        let more = format!("--bind=/usr/bin:{at}/more");
+        let script = format!("cat {at}/file || stat -c '%u %g %a' {at}");
+        let output = run(world, None, &[&bind, &more], &script);
+        assert_eq!(output.stdout, "65534 65534 700\n", "{output:?}");
+        assert!(output.stderr.contains("Permission denied"), "{output:?}");
+        let options = [&bind, &more, "--user=65534:65534"];
+        let output = run(world, None, &options, &format!("cat {at}/file"));
+        assert_eq!(output.stdout, "secret\n", "{output:?}");
+    }
+}
+
+/// SEC-B34: where the kernel refuses an overlay, what was made for it is in no other one, and nothing is made on the host.
+#[test]
+fn a_refused_layer_is_not_used_again() {
+    let Some(world) = World::get() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let var = with_var(world).join("isolated/var");
+    let layers = world.path("outside/stacked");
+    for name in ["1", "2", "3", "both"] {
+        fs::create_dir_all(layers.join(name)).unwrap();
+    }
+    let name = format!("joblet-test-{}", std::process::id());
+    for user in World::users() {
+        // The kernel refuses an overlay of overlays of overlays, and to users one that hides mounts.
+        let stack = |lower: &str, at: &str| {
+            format!("mount -t overlay -o ro,lowerdir={lower} none {at} && ")
+        };
+        let mounts = match user {
+            None => stack("1:2", "both") + &stack("both:3", &var.display().to_string()),
+            Some(_) => format!("mount -t tmpfs none {}/lib && ", var.display()),
+        };
+        let script = format!("cd {} && {mounts} cd / && exec \"$@\"", layers.display());
+        let target = format!("--tmpfs=/usr/tmp/{name}/y");
+        let options =
+            [&target, "--runtime=with-var", "--", "bash", "-c", "stat -c %a /usr; ls /usr/tmp"];
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-m", "bash", "-c", &script, "bash"]);
+        if let Some(user) = user {
+            let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
+            command.args(["setpriv", &user, &group, "--clear-groups"]);
+        }
+        let inner = world.command(user, &options);
+        command.arg(inner.get_program()).args(inner.get_args()).env_clear();
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, format!("755\n{name}\n"), "{user:?} {output:?}");
+        assert!(!std::path::Path::new("/tmp").join(&name).exists(), "{user:?}");
+    }
+}
+
 fn listing(dir: &std::path::Path) -> String {
     let output =
         std::process::Command::new("find").arg(dir).args(["-printf", "%p %m %s\n"]).output();

@@ -71,6 +71,11 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::Serve { owner: served_owner(job, host) });
     }
     steps.extend(mounts(runtime, ids));
+    steps.extend(job.tmp.as_ref().map(|made| Step::Bind {
+        source: Origin::CreatedDir(made.path.clone(), made.identity),
+        target: "/tmp".into(),
+        writable: true,
+    }));
     steps.push(Step::Directories { owner: ids });
     if !network {
         steps.extend(RESOLVER_FILES.map(|path| Step::ResolverFile { path }));
@@ -101,18 +106,23 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
             (false, _) => Step::Copy { source, target, mode: *mode, owner: ids },
         });
     }
-    for tmpfs in &job.tmpfs {
+    let tmpfs = job.tmpfs.iter().map(|tmpfs| {
         let (target, size) = (tmpfs.target.clone(), tmpfs.size);
-        steps.push(Step::Tmpfs { target, mode: 0o755, size, owner: ids });
-    }
-    steps.extend(job.tmp.as_ref().map(|made| Step::Bind {
-        source: Origin::CreatedDir(made.path.clone(), made.identity),
-        target: "/tmp".into(),
-        writable: true,
-    }));
-    for bind in &job.binds {
+        Step::Tmpfs { target, mode: 0o755, size, owner: ids }
+    });
+    let binds = job.binds.iter().map(|bind| {
         let (source, target) = (Origin::Host(bind.source.clone()), bind.target.clone());
-        steps.push(Step::Bind { source, target, writable: bind.writable });
+        Step::Bind { source, target, writable: bind.writable }
+    });
+    let depth = |step: &Step| match step {
+        Step::Tmpfs { target, .. } | Step::Bind { target, .. } => target.components().count(),
+        _ => 0,
+    };
+    // Parents first, since a mount hides earlier mounts below its target; else in the order of the options.
+    let first = steps.len();
+    for step in tmpfs.chain(binds) {
+        let deeper = steps[first..].iter().position(|other| depth(other) > depth(&step));
+        steps.insert(deeper.map_or(steps.len(), |at| first + at), step);
     }
     let usual = || runtime.config.workdir().map_or(work, PathBuf::from);
     let path = job.workdir.clone().unwrap_or_else(usual);

@@ -6,20 +6,20 @@ use super::{
     seal,
 };
 use crate::fs::beneath::{self, Create, Escape};
-use crate::sandbox::sys::{NODEV, NOSUID, RDONLY};
+use crate::sandbox::sys::{NODEV, NOEXEC, NOSUID, RDONLY};
 use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{
-        AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, fchmod, fstat, fstatvfs, mkdirat,
-        openat, statat, symlinkat,
+        FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fstat, fstatvfs,
+        mkdirat, openat,
     },
     io::Errno,
     process::fchdir,
 };
 use std::{
-    cell::{OnceCell, RefCell},
-    path::{Path, PathBuf},
+    cell::{Cell, OnceCell, RefCell},
+    path::Path,
 };
 
 /// The layers of all overlays made so far.
@@ -27,6 +27,8 @@ use std::{
 pub(crate) struct Layers {
     /// The directory that `/proc` is mounted on, and which it hides: the upper layers are 0, 1, … in it.
     pub dir: OnceCell<OwnedFd>,
+    /// The name of the next upper layer. None is used twice: the kernel may refuse an overlay, and its layer stays.
+    next: Cell<usize>,
     made: RefCell<Vec<Made>>,
 }
 
@@ -35,16 +37,8 @@ struct Made {
     /// Its file system (`st_dev`).
     device: u64,
     overlay: OwnedFd,
-    /// Its lower layer.
+    upper: OwnedFd,
     lower: OwnedFd,
-}
-
-/// What is made where a directory lacks it.
-#[derive(Clone, Copy)]
-pub(crate) enum Missing {
-    Directory,
-    File,
-    LinkTo(&'static str),
 }
 
 /// The fields of [`super::mounts::RootFs`] that are needed here.
@@ -64,7 +58,7 @@ pub(crate) struct Base<'a> {
 ///
 /// # Errors
 /// `EROFS` where that directory is writable: nothing is made on the host.
-pub(crate) fn make(base: Base<'_>, target: &Path, kind: Missing) -> Result<(), Failure> {
+pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
     let root = base.root.as_fd();
     let open = |path| beneath::open(root, path, Escape::Clamp, Create::Nothing);
     let (above, dir) = target
@@ -79,28 +73,28 @@ pub(crate) fn make(base: Base<'_>, target: &Path, kind: Missing) -> Result<(), F
         return Err(Errno::ROFS.into());
     }
     let mut all = base.layers.made.borrow_mut();
-    let number = all.iter().position(|made| made.device == found.st_dev);
-    if let Some(number) = number {
+    if let Some(made) = all.iter_mut().find(|made| made.device == found.st_dev) {
         // The same overlay again, with one more mount point: the depth of stacked overlays is limited.
-        let made = &mut all[number];
         let inside = seal::path_below(base.proc, made.overlay.as_fd(), dir.as_fd())?;
-        let overlay = stack(base, number, &made.lower, &inside.join(missing), kind)?;
+        let overlay = stack(base, (&made.upper, &made.lower), &inside.join(missing), file)?;
         replace(base, &made.overlay, &overlay)?;
         (made.device, made.overlay) = (fstat(&overlay)?.st_dev, overlay);
     } else {
-        let overlay = stack(base, all.len(), &dir, missing, kind)?;
+        let upper = new_upper(base.layers, &dir)?;
+        let overlay = stack(base, (&upper, &dir), missing, file)?;
         replace(base, &dir, &overlay)?;
-        all.push(Made { device: fstat(&overlay)?.st_dev, overlay, lower: dir });
+        all.push(Made { device: fstat(&overlay)?.st_dev, overlay, upper, lower: dir });
     }
-    Ok(())
+    Ok(open(target)?)
 }
 
 /// Mounts a read-only overlay of the directory `source` on `target`, which mount points can be added to.
 pub(crate) fn cover(base: Base<'_>, source: OwnedFd, target: &OwnedFd) -> Result<(), Failure> {
-    let mut all = base.layers.made.borrow_mut();
-    let overlay = stack(base, all.len(), &source, Path::new(""), Missing::Directory)?;
+    let upper = new_upper(base.layers, &source)?;
+    let overlay = stack(base, (&upper, &source), Path::new(""), false)?;
     attach(&overlay, here(target))?;
-    all.push(Made { device: fstat(&overlay)?.st_dev, overlay, lower: source });
+    let device = fstat(&overlay)?.st_dev;
+    base.layers.made.borrow_mut().push(Made { device, overlay, upper, lower: source });
     Ok(())
 }
 
@@ -118,69 +112,68 @@ fn replace(base: Base<'_>, dir: &OwnedFd, overlay: &OwnedFd) -> Result<(), Failu
     Ok(())
 }
 
-/// Makes the detached overlay with this `number`: `dir`, and above it `missing`, an empty file or directory or a link.
+/// Makes an empty upper layer for the directory `lower`.
+fn new_upper(layers: &Layers, lower: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let all = layers.dir.get().ok_or(Errno::NOENT)?;
+    let name = layers.next.replace(layers.next.get() + 1).to_string();
+    let upper = mount_calls::make_directory(all, &name, 0o755)?;
+    like(lower, &upper)?;
+    Ok(upper)
+}
+
+/// Makes a detached overlay of two layers, and in the upper one `missing`, an empty file or directory.
 fn stack(
     base: Base<'_>,
-    number: usize,
-    dir: &OwnedFd,
+    (upper, lower): (&OwnedFd, &OwnedFd),
     missing: &Path,
-    kind: Missing,
+    file: bool,
 ) -> Result<OwnedFd, Failure> {
-    let (all, proc) = base.layers.dir.get().zip(base.proc.get()).ok_or(Errno::NOENT)?;
-    let name = number.to_string();
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = match mount_calls::make_directory(all, &name, 0o755) {
-        Err(Errno::EXIST) => openat(all, &name, flags, Mode::empty())?,
-        made => {
-            let made = made?;
-            like(dir, Path::new("."), &made)?;
-            made
+    let proc = base.proc.get().ok_or(Errno::NOENT)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut over = openat(upper, ".", flags, Mode::empty())?;
+    let mut under = openat(lower, ".", flags, Mode::empty());
+    let mut parts = missing.components().peekable();
+    while let Some(part) = parts.next() {
+        let part = Path::new(part.as_os_str());
+        if file && parts.peek().is_none() {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            openat(&over, part, flags, Mode::from_raw_mode(0o644))?;
+            break;
         }
-    };
-    let mut over = openat(&top, ".", flags, Mode::empty())?;
-    let mut path = PathBuf::new();
-    for part in missing {
-        path.push(part);
-        match kind {
-            Missing::File if path == missing => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                openat(&over, part, flags, Mode::from_raw_mode(0o644))?;
-                break;
-            }
-            Missing::LinkTo(target) if path == missing => {
-                symlinkat(target, &over, part)?;
-                break;
-            }
-            _ => {}
-        }
-        match mkdirat(&over, part, Mode::from_raw_mode(0o755)) {
-            Err(Errno::EXIST) => over = openat(&over, part, flags, Mode::empty())?,
-            made => {
-                made?;
-                over = openat(&over, part, flags, Mode::empty())?;
-                like(dir, &path, &over)?;
-            }
+        let made = mkdirat(&over, part, Mode::from_raw_mode(0o755));
+        over = openat(&over, part, flags, Mode::empty())?;
+        under = under.and_then(|under| openat(under, part, flags, Mode::empty()));
+        match (made, &under) {
+            (Ok(()), Ok(under)) => like(under, &over)?,
+            (Ok(()) | Err(Errno::EXIST), _) => {}
+            (Err(errno), _) => return Err(errno.into()),
         }
     }
     // The names of descriptors, so that no character of a path needs an escape.
     fchdir(proc)?;
-    let layers = format!("self/fd/{}:self/fd/{}", top.as_raw_fd(), dir.as_raw_fd());
+    let layers = format!("self/fd/{}:self/fd/{}", upper.as_raw_fd(), lower.as_raw_fd());
     let options = [("lowerdir", layers.as_str())];
-    let overlay = mount_calls::filesystem("overlay", &options, RDONLY | NOSUID | NODEV);
+    let noexec = fstatvfs(lower)?.f_flag.contains(StatVfsMountFlags::NOEXEC);
+    let flags = RDONLY | NOSUID | NODEV | if noexec { NOEXEC } else { 0 };
+    let overlay = mount_calls::filesystem("overlay", &options, flags);
     fchdir(base.cwd)?;
     Ok(overlay?)
 }
 
-/// Copies the permissions of the directory `path` in `dir`, if it exists, to `over`, which is merged with it.
-fn like(dir: &OwnedFd, path: &Path, over: &OwnedFd) -> Result<(), Errno> {
-    match statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(_) => Ok(()),
-        Ok(found) => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let over = openat(over, ".", flags, Mode::empty())?;
-            fchmod(&over, Mode::from_raw_mode(found.st_mode & 0o777))
-        }
+/// Gives `upper` the owner and the permissions of the directory `lower`, with which it is merged.
+///
+/// Where the owner cannot be set, this process has no power over the owner's files either, and the kernel checks the
+/// lower directory by this process's rights.
+fn like(lower: &OwnedFd, upper: &OwnedFd) -> Result<(), Errno> {
+    let found = fstat(lower)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = openat(upper, ".", flags, Mode::empty())?;
+    let (uid, gid) = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
+    match fchown(&upper, Some(uid), Some(gid)) {
+        Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+        Err(errno) => return Err(errno),
     }
+    fchmod(&upper, Mode::from_raw_mode(found.st_mode & 0o1777))
 }
 
 /// Whether `failure` means that this kernel refuses the overlay to this user, or that there is no mount point.

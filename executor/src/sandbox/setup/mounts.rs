@@ -3,7 +3,7 @@
 
 use super::{
     failure::Failure,
-    layer::{self, Base, Layers, Missing},
+    layer::{self, Base, Layers},
     mount_calls::{self, attach, clone_at, clone_tree, here, set_owner, tmpfs},
     seal, trampoline,
 };
@@ -140,19 +140,14 @@ impl RootFs {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
         let found = match self.own_target(target, file) {
             Err(Errno::ROFS) => {
-                let kind = if file { Missing::File } else { Missing::Directory };
-                return match layer::make(self.base(), target, kind) {
+                return match layer::make(self.base(), target, file) {
                     Err(failure) if failure.errno == Errno::ROFS.raw_os_error() => Err(refuse(
                         "does not exist, and nothing is made in a writable directory of the host",
                     )),
                     Err(failure) if layer::is_refused(&failure) => Err(refuse(
                         "does not exist, and this kernel cannot add it to a read-only directory",
                     )),
-                    made => {
-                        made?;
-                        let root = self.root.as_fd();
-                        Ok(beneath::open(root, target, Escape::Clamp, Create::Nothing)?)
-                    }
+                    made => made,
                 };
             }
             Err(Errno::EXIST) => return Err(refuse("is a dangling symlink")),

@@ -1,17 +1,16 @@
-//! Directories that programs expect (hier(7)): `/run` and `/var/tmp` are writable, the others are empty
-//! mount points.
+//! Directories that programs expect (hier(7)): `/run` and `/var/tmp`, which is `/tmp` once more, are writable, the
+//! others are empty mount points.
 
 use super::{
     failure::Failure,
-    layer::{self, Missing},
-    mount_calls,
+    mount_calls::{self, attach, clone_tree, here},
     mounts::RootFs,
 };
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
-    fd::AsFd,
-    fs::{Mode, OFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat, symlinkat},
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat, statat},
     io::Errno,
 };
 use std::path::Path;
@@ -29,43 +28,36 @@ pub(crate) fn create(rootfs: &RootFs, owner: Ids) -> Result<(), Failure> {
         new(name)?;
     }
     rootfs.new_scratch(Path::new("/run"), 0o755, owner)?;
-    // A symlink to /tmp saves a mount.
-    if new("var")? {
-        return Ok(symlinkat("../tmp", &rootfs.root, "var/tmp")?);
+    new("var")?;
+    let root = rootfs.root.as_fd();
+    let open = |path| beneath::open(root, Path::new(path), Escape::Clamp, Create::Nothing);
+    let Ok(var) = open("/var") else { return Ok(()) };
+    if let Ok(found) = statat(&var, "tmp", AtFlags::SYMLINK_NOFOLLOW) {
+        if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+            return Ok(()); // left as it is in the runtime
+        }
+        if !is_read_only(&var)? {
+            // The runtime's /var is an overlay.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let tmp = openat(&var, "tmp", flags, Mode::empty())?;
+            // Fails for another user's, in a user namespace.
+            if mount_calls::set_owner(tmp.as_fd(), 0o1777, owner).is_ok() {
+                return Ok(());
+            }
+        }
     }
     let tmp = Path::new("/var/tmp");
-    let open = || beneath::open(rootfs.root.as_fd(), tmp, Escape::Clamp, Create::Nothing);
-    let flags = open().and_then(fstatvfs).map(|found| found.f_flag);
-    if flags.is_ok_and(|flags| !flags.contains(StatVfsMountFlags::RDONLY)) {
-        return Ok(()); // the runtime's own
+    let shared = open("/tmp")?;
+    if is_read_only(&shared)? {
+        return rootfs.scratch(tmp, 0o1777, owner, None);
     }
-    if flags.is_err() {
-        return match rootfs.own_target(tmp, false) {
-            // The runtime's /var is an overlay.
-            Ok(_) => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let made = openat(&open()?, ".", flags, Mode::empty())?;
-                Ok(mount_calls::set_owner(made.as_fd(), 0o1777, owner)?)
-            }
-            Err(Errno::ROFS) => match layer::make(rootfs.base(), tmp, Missing::LinkTo("/tmp")) {
-                // This kernel cannot add it, or the directory is the host's and writable.
-                Err(failure)
-                    if failure.errno == Errno::ROFS.raw_os_error()
-                        || layer::is_refused(&failure) =>
-                {
-                    Ok(())
-                }
-                made => made,
-            },
-            // A dangling symlink, or below a file: left as it is in the runtime.
-            Err(_) => Ok(()),
-        };
+    match rootfs.target(tmp, false) {
+        // This kernel cannot add it to the runtime's /var.
+        Err(failure) if failure.errno == 0 => Ok(()),
+        point => Ok(attach(&clone_tree(shared.as_fd(), false)?, here(&point?))?),
     }
-    match rootfs.scratch(tmp, 0o1777, owner, None) {
-        // Not a directory: left as it is in the runtime.
-        Err(failure) if failure.errno == 0 || failure.errno == Errno::NOTDIR.raw_os_error() => {
-            Ok(())
-        }
-        other => other,
-    }
+}
+
+fn is_read_only(dir: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstatvfs(dir)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
