@@ -1,7 +1,7 @@
 //! The environment that programs expect: named user and host, standard directories, and mount
 //! points that a runtime lacks.
 
-use crate::support::{Output, World, finish};
+use crate::support::{Output, World, finish, give_by_list};
 use std::{
     ffi::{OsStr, OsString},
     fs,
@@ -265,6 +265,14 @@ fn a_covered_directory_keeps_its_owner() {
         let options = [&bind, &more, "--user=65534:65534"];
         let output = run(world, None, &options, &format!("cat {at}/file"));
         assert_eq!(output.stdout, "secret\n", "{output:?}");
+    }
+    // With an access control list the mode shows the largest permissions as the group's.
+    std::os::unix::fs::chown(&private, Some(65534), Some(0)).unwrap();
+    if give_by_list(&private, 65534) {
+        let bind = format!("--bind={}:/usr/share/b", private.display());
+        let options = [&bind, "--bind=/usr/bin:/usr/share/b/more"];
+        let output = run(world, None, &options, "stat -c '%g %a' /usr/share/b");
+        assert_eq!(output.stdout, "0 705\n", "{output:?}");
     }
 }
 

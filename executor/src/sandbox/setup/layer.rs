@@ -11,8 +11,8 @@ use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{
-        FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fstat, fstatvfs,
-        mkdirat, openat,
+        FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fgetxattr, fstat,
+        fstatvfs, mkdirat, openat,
     },
     io::Errno,
     process::fchdir,
@@ -163,17 +163,21 @@ fn stack(
 /// Gives `upper` the owner and the permissions of the directory `lower`, with which it is merged.
 ///
 /// Where the owner cannot be set, this process has no power over the owner's files either, and the kernel checks the
-/// lower directory by this process's rights.
+/// lower directory by this process's rights. With an access control list the group's permissions are the largest of all
+/// its entries: none, then.
 fn like(lower: &OwnedFd, upper: &OwnedFd) -> Result<(), Errno> {
     let found = fstat(lower)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let upper = openat(upper, ".", flags, Mode::empty())?;
+    let list = openat(lower, ".", flags, Mode::empty())
+        .and_then(|lower| fgetxattr(lower, "system.posix_acl_access", &mut [0_u8; 0][..]));
+    let bits = if list.is_ok() { 0o1707 } else { 0o1777 };
     let (uid, gid) = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
     match fchown(&upper, Some(uid), Some(gid)) {
         Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
         Err(errno) => return Err(errno),
     }
-    fchmod(&upper, Mode::from_raw_mode(found.st_mode & 0o1777))
+    fchmod(&upper, Mode::from_raw_mode(found.st_mode & bits))
 }
 
 /// Whether `failure` means that this kernel refuses the overlay to this user, or that there is no mount point.
