@@ -217,6 +217,33 @@ fn var_tmp_is_tmp_unless_something_is_mounted_there() {
     }
 }
 
+/// A mount of the runtime on `/var/tmp` keeps its content.
+#[test]
+fn var_tmp_of_the_runtime_is_kept() {
+    let Some(world) = World::get() else { return };
+    with_var(world);
+    world.once("with-var-tmp", || {
+        let root = world.copy_runtime("with-var-tmp");
+        for at in ["isolated/var/tmp", "isolated/own"] {
+            fs::create_dir(root.join(at)).unwrap();
+            fs::set_permissions(root.join(at), fs::Permissions::from_mode(0o1777)).unwrap();
+        }
+        fs::write(root.join("isolated/own/file"), "own\n").unwrap();
+        let yml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+        let yml = yml.replace("target: /var, readonly: false", "target: /var");
+        let more = "mounts:\n  - { source: isolated/own, target: /var/tmp, readonly: false }\n";
+        let yml = yml.replace("mounts:\n", more).replace("name: demo", "name: with-var-tmp");
+        fs::write(root.join("runtime.yml"), yml).unwrap();
+        true
+    });
+    for user in World::users() {
+        let script = "cat /var/tmp/file; echo new > /var/tmp/new && cat /var/tmp/new";
+        let words = ["--runtime=with-var-tmp", "--", "bash", "-c", script];
+        let output = finish(world.command(user, &words).spawn().unwrap());
+        assert_eq!(output.stdout, "own\nnew\n", "{user:?} {output:?}");
+    }
+}
+
 /// SEC-B35: mounts are made parents first, so that none is hidden by one above it, whatever the order of the options.
 #[test]
 fn no_mount_is_hidden_by_one_above_it() {

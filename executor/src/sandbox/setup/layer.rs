@@ -140,13 +140,14 @@ fn stack(
             openat(&over, part, flags, Mode::from_raw_mode(0o644))?;
             break;
         }
-        let made = mkdirat(&over, part, Mode::from_raw_mode(0o755));
+        let new = match mkdirat(&over, part, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => false,
+            made => made.map(|()| true)?,
+        };
         over = openat(&over, part, flags, Mode::empty())?;
         under = under.and_then(|under| openat(under, part, flags, Mode::empty()));
-        match (made, &under) {
-            (Ok(()), Ok(under)) => like(under, &over)?,
-            (Ok(()) | Err(Errno::EXIST), _) => {}
-            (Err(errno), _) => return Err(errno.into()),
+        if let (true, Ok(under)) = (new, &under) {
+            like(under, &over)?;
         }
     }
     // The names of descriptors, so that no character of a path needs an escape.

@@ -10,7 +10,7 @@ use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat, statat},
+    fs::{Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, mkdirat, openat},
     io::Errno,
 };
 use std::path::Path;
@@ -20,31 +20,26 @@ const EMPTY: [&str; 4] = ["home", "opt", "mnt", "media"];
 
 /// Creates those that the runtime lacks; the writable ones belong to `owner`.
 pub(crate) fn create(rootfs: &RootFs, owner: Ids) -> Result<(), Failure> {
-    let new = |name: &str| match mkdirat(&rootfs.root, name, Mode::from_raw_mode(0o755)) {
-        Err(Errno::EXIST) => Ok(false),
-        other => other.map(|()| true),
-    };
-    for name in EMPTY {
-        new(name)?;
+    for name in EMPTY.iter().chain(&["var"]) {
+        match mkdirat(&rootfs.root, *name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     rootfs.new_scratch(Path::new("/run"), 0o755, owner)?;
-    new("var")?;
     let root = rootfs.root.as_fd();
     let open = |path| beneath::open(root, Path::new(path), Escape::Clamp, Create::Nothing);
     let Ok(var) = open("/var") else { return Ok(()) };
-    if let Ok(found) = statat(&var, "tmp", AtFlags::SYMLINK_NOFOLLOW) {
-        if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-            return Ok(()); // left as it is in the runtime
-        }
-        if !is_read_only(&var)? {
-            // The runtime's /var is an overlay.
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let tmp = openat(&var, "tmp", flags, Mode::empty())?;
-            // Fails for another user's, in a user namespace.
-            if mount_calls::set_owner(tmp.as_fd(), 0o1777, owner).is_ok() {
-                return Ok(());
-            }
-        }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(&var, "tmp", flags, Mode::empty()) {
+        // Covered if it is read-only, or in a user namespace another user's.
+        Ok(tmp)
+            if is_read_only(&tmp)?
+                || (fstat(&tmp)?.st_mode & 0o002 == 0
+                    && mount_calls::set_owner(tmp.as_fd(), 0o1777, owner).is_err()) => {}
+        Err(Errno::NOENT) => {}
+        // One in a writable mount of the runtime; a file, a link: left as it is.
+        _ => return Ok(()),
     }
     let tmp = Path::new("/var/tmp");
     let shared = open("/tmp")?;
