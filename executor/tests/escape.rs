@@ -508,14 +508,15 @@ fn a_masked_proc_is_named_with_its_fix() {
 #[test]
 fn orphans_end_with_the_job() {
     let Some(world) = probed() else { return };
+    let mark = format!("mark-{}", std::process::id());
     for user in World::users() {
         for options in [&[][..], &["--init"]] {
-            let words = ["--runtime=demo", "--", "probe", "orphans", "1000"];
+            let words = ["--runtime=demo", "--", "probe", "orphans", "1000", &mark];
             let words = [options, &words].concat();
             // Reads the output to its end: no process keeps it open.
             let output: Output = finish(world.command(user, &words).spawn().unwrap());
             assert_eq!(output.status, Some(0), "{output:?}");
-            assert_eq!(processes("orphans"), 0);
+            assert_eq!(processes(&mark), 0);
         }
     }
 }
