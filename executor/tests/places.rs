@@ -35,7 +35,18 @@ fn full(world: &World) {
 
 fn run(world: &World, user: Option<u32>, options: &[&str], script: &str) -> Output {
     full(world);
-    let words = options.iter().copied().chain(["--runtime=full", "--", "bash", "-c", script]);
+    run_in("full", world, user, options, script)
+}
+
+fn run_in(
+    runtime: &str,
+    world: &World,
+    user: Option<u32>,
+    options: &[&str],
+    script: &str,
+) -> Output {
+    let runtime = format!("--runtime={runtime}");
+    let words = options.iter().copied().chain([&runtime, "--", "bash", "-c", script]);
     finish(world.command(user, &words.collect::<Vec<_>>()).spawn().unwrap())
 }
 
@@ -199,12 +210,7 @@ fn var_tmp_is_tmp_unless_something_is_mounted_there() {
     let bind = format!("--bind={}:/var/tmp:rw", dir.display());
     for user in World::users() {
         for runtime in ["demo", "with-var"] {
-            let run = |options: &[&str], script: &str| {
-                let runtime = format!("--runtime={runtime}");
-                let words = [&runtime, "--", "bash", "-c", script];
-                let words: Vec<_> = options.iter().copied().chain(words).collect();
-                finish(world.command(user, &words).spawn().unwrap())
-            };
+            let run = |options: &[&str], script| run_in(runtime, world, user, options, script);
             let output = run(&[], "echo a > /var/tmp/f; cat /tmp/f; stat -c %a /tmp /var/tmp");
             assert_eq!(output.stdout, "a\n1777\n1777\n", "{user:?} {runtime} {output:?}");
             let output = run(&[&bind], "echo a > /tmp/private; echo a > /var/tmp/kept; ls /tmp");
@@ -238,8 +244,7 @@ fn var_tmp_of_the_runtime_is_kept() {
     });
     for user in World::users() {
         let script = "cat /var/tmp/file; echo new > /var/tmp/new && cat /var/tmp/new";
-        let words = ["--runtime=with-var-tmp", "--", "bash", "-c", script];
-        let output = finish(world.command(user, &words).spawn().unwrap());
+        let output = run_in("with-var-tmp", world, user, &[], script);
         assert_eq!(output.stdout, "own\nnew\n", "{user:?} {output:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     failure::Failure,
-    mount_calls::{self, attach, here},
+    mount_calls::{self, attach, here, is_read_only},
     seal,
 };
 use crate::fs::beneath::{self, Create, Escape};
@@ -69,7 +69,7 @@ pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd,
     let missing = target.strip_prefix(above).unwrap_or(target);
     let found = fstat(&dir)?;
     let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-    if !directory || !fstatvfs(&dir)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    if !directory || !is_read_only(&dir)? {
         return Err(Errno::ROFS.into());
     }
     let mut all = base.layers.made.borrow_mut();

@@ -3,7 +3,9 @@
 use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat},
+    fs::{
+        Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fstat, fstatvfs, mkdirat, openat,
+    },
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -33,6 +35,11 @@ pub(crate) fn set_owner(dir: BorrowedFd<'_>, mode: u32, owner: Ids) -> Result<()
 pub(crate) fn identity(dir: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     let stat = fstat(dir)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Whether the mount of `dir` is read-only.
+pub(crate) fn is_read_only(dir: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstatvfs(dir)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Makes a detached mount of a new tmpfs of `size` bytes (default: half of the memory), owned by

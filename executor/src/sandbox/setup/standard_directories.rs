@@ -3,14 +3,14 @@
 
 use super::{
     failure::Failure,
-    mount_calls::{self, attach, clone_tree, here},
+    mount_calls::{self, attach, clone_tree, here, is_read_only},
     mounts::RootFs,
 };
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
-    fd::{AsFd, OwnedFd},
-    fs::{Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, mkdirat, openat},
+    fd::AsFd,
+    fs::{Mode, OFlags, fstat, mkdirat, openat},
     io::Errno,
 };
 use std::path::Path;
@@ -51,8 +51,4 @@ pub(crate) fn create(rootfs: &RootFs, owner: Ids) -> Result<(), Failure> {
         Err(failure) if failure.errno == 0 => Ok(()),
         point => Ok(attach(&clone_tree(shared.as_fd(), false)?, here(&point?))?),
     }
-}
-
-fn is_read_only(dir: &OwnedFd) -> Result<bool, Errno> {
-    Ok(fstatvfs(dir)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
