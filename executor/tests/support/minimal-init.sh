@@ -15,7 +15,7 @@ begin() {
 orphan() {
     begin "--pids 9"
     b kill -9 $!
-    while b pidof sleep; do b usleep 100000; done
+    while b pidof sleep; do b usleep 100000; done >/dev/null
     groups
     run "--pids 9" :
     groups
