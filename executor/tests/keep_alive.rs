@@ -277,7 +277,8 @@ fn servers_without_ranges_or_without_keeping_serve_all_of_it() {
     let (hosts, outcome) =
         updated(|root, asked| Answer::Bytes(serve(root, &Asked { range: None, ..asked.clone() })));
     assert!(outcome.stderr.contains("fetching all of it"), "{outcome:?}");
-    assert_eq!(hosts.ranges().last().map(|asked| asked.range), Some(None));
+    // Earlier connections may bring a pipelined request later.
+    assert!(hosts.ranges().iter().any(|asked| asked.range.is_none()), "{:?}", hosts.ranges());
     // HTTP/1.0: the end of the connection is the end of the response.
     updated(|root, asked| {
         let bytes = serve(root, asked);
@@ -392,6 +393,40 @@ fn an_installation_is_resumed_after_a_network_failure() {
         world.assert_store(&[]);
     });
     assert!(fetched < size * 6 / 10, "{fetched} of {size}");
+}
+
+/// The installation that it waits for is killed while it waits.
+#[test]
+fn an_installation_that_waits_for_a_killed_one_resumes_it() {
+    use std::process::Stdio;
+    use std::{thread, time::Duration};
+    let mut world = world();
+    let want = want(&world);
+    let (root, first) = (world.path("registry"), AtomicUsize::new(0));
+    let hosts = Hosts::new(&mut world, move |asked| {
+        let bytes = serve(&root, asked);
+        let whole = asked.path.starts_with("/demo-2.0.0.tar.gz?") && asked.range.is_none();
+        // Half of it, then silence.
+        let half = whole && first.fetch_add(1, Ordering::Relaxed) == 0;
+        Answer::Bytes(if half { bytes[..bytes.len() / 2].to_vec() } else { bytes })
+    });
+    let start = || {
+        let args = ["install", "demo@2.0.0", "-v", "--registry", &hosts.registry.address];
+        world.command().args(args).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut killed = start();
+    while !hosts.ranges().iter().any(|asked| asked.range.is_none()) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let waiting = start();
+    thread::sleep(Duration::from_millis(500));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let outcome = world.outcome(waiting.wait_with_output().unwrap());
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert!(outcome.stderr.contains("resuming an interrupted installation, "), "{outcome:?}");
+    assert_eq!(snapshot(&world.path("store/demo-2.0.0")), want);
+    world.assert_store(&["demo-2.0.0"]);
 }
 
 /// Leftovers are verified: changed files are fetched again, and with another index all files.

@@ -206,8 +206,8 @@ fn follow<'a>(
 ) -> Result<(), Error> {
     let Some(other) = content.other() else { return Ok(()) };
     let mut looked = Instant::now();
-    let mut look = || {
-        if looked.elapsed() < LOOK {
+    let mut look = |at_the_end: bool| {
+        if !at_the_end && looked.elapsed() < LOOK {
             return Ok(true);
         }
         match installation.take_over() {
@@ -223,14 +223,14 @@ fn follow<'a>(
         looked = Instant::now();
         Ok(true)
     };
-    while other.wait() {
-        let more = look().inspect_err(|_| other.fail());
+    loop {
+        let at_the_end = !other.wait();
+        let more = look(at_the_end).inspect_err(|_| other.fail());
         server.answer_ready();
-        if !more? {
-            break;
+        if at_the_end | !more? {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Receives the device that the child has opened; `None` if the child failed before.

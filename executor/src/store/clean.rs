@@ -19,6 +19,14 @@ impl Store {
     /// # Errors
     /// [`Error::Untrusted`]: then nothing was removed.
     pub(crate) fn clean(&self) -> Result<(), Error> {
+        self.clean_holding(None)
+    }
+
+    /// As [`Store::clean`], also of the version whose lock is `held`: an earlier holder may have been killed.
+    ///
+    /// # Errors
+    /// As [`Store::clean`].
+    pub(super) fn clean_holding(&self, held: Option<&Lock>) -> Result<(), Error> {
         let (Some(own), Some(work)) = (self.open_root()?, self.open_own_work()?) else {
             return Ok(());
         };
@@ -33,7 +41,7 @@ impl Store {
             clean_interrupted(own, &work, &interrupted)?;
         }
         if let Some(staging) = &staging {
-            clean_staging(own, &work, staging)?;
+            clean_staging(own, &work, staging, held)?;
         }
         if let Some(receipts) = receipts {
             clean_receipts(own, &work, staging.as_ref(), &receipts)?;
@@ -87,11 +95,18 @@ fn clean_interrupted(
 }
 
 /// Removes stale staging directories, or sets them aside for the next installation to resume.
-fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Result<(), Error> {
+fn clean_staging(
+    own: &Directory,
+    work: &Directory,
+    staging: &Directory,
+    held: Option<&Lock>,
+) -> Result<(), Error> {
     for name in names(staging) {
         let version = unique_name::version(&name);
-        let Some(lock) = free(work, version)? else { continue };
-        if unique_name::is_stale(staging, &name, &lock) {
+        let held = held.filter(|lock| lock.name() == version);
+        let taken = if held.is_none() { free(work, version)? } else { None };
+        let Some(lock) = held.or(taken.as_ref()) else { continue };
+        if unique_name::is_stale(staging, &name, lock) {
             // The old runtime of a replacement that was killed before the new one was renamed.
             if let Ok(Some(left)) = staging.enter(&name) {
                 _ = left.rename_new(ASIDE, own, version);

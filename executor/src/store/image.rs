@@ -43,7 +43,6 @@ pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<S
     if store.find(&spec)?.is_some() {
         return Ok(spec);
     }
-    store.clean()?;
     let Wanted::Exact(version) = &spec.wanted else { return Ok(spec) };
     let lock = store.lock(&spec.name, version)?;
     // Another process may have unpacked it while this one waited.

@@ -82,9 +82,9 @@ impl<'s> InProgress<'s> {
         let Some(promise) = &choice.artifact.index else {
             return Ok(Err(Instead::Nothing("its archive has no index")));
         };
-        store.clean()?;
         let version = spec.name.directory(&choice.release.version);
         let lock = store.try_lock(&version)?;
+        store.clean_holding(lock.as_ref())?;
         let source = parts(catalog, &choice, &exact)?;
         let receipt = receipt(spec, catalog, &choice, (source.to_string(), store.arch()));
         let (lock, source, joined) = match lock {

@@ -72,7 +72,6 @@ pub(crate) fn install(
     if let Some(reason) = &choice.release.yanked {
         ui.warn_of_yanked(&exact, reason);
     }
-    store.clean()?;
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
     let record = || store.record_yanked(&spec.name, &catalog.registry);
     if let Some(runtime) = same(store, &exact, catalog, &choice)? {

@@ -227,13 +227,16 @@ impl Store {
         )))
     }
 
-    /// Takes the lock of this version, waiting for its holder.
+    /// Takes the lock of this version, waiting for its holder, and cleans up after one that was killed.
     ///
     /// # Errors
     /// [`Error::Busy`] after the timeout, [`Error::Untrusted`], [`Error::File`] when the store cannot
     /// be written.
     pub(crate) fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
-        Lock::wait(&self.open_or_create_work()?, &name.directory(version), self.lock_timeout)
+        let work = self.open_or_create_work()?;
+        let lock = Lock::wait(&work, &name.directory(version), self.lock_timeout)?;
+        self.clean_holding(Some(&lock))?;
+        Ok(lock)
     }
 
     /// As [`Store::lock`] of `version` (`NAME-VERSION`), without waiting; none if another process has it.

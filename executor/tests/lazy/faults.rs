@@ -89,7 +89,7 @@ pub(super) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
 pub(super) fn goes_on(cold: &Cold, host: &Host) {
     host.rules.away.store(false, Ordering::SeqCst);
     host.rules.release.store(true, Ordering::SeqCst);
-    let output = cold.run(&[], &format!("wc -c < {HELD}"));
+    let output = cold.run(&[], &format!("cat {HELD} | wc -c"));
     assert_eq!(
         (output.status, output.stdout.trim()),
         (Some(0), LARGE.to_string().as_str()),
@@ -105,7 +105,7 @@ pub(super) fn goes_on(cold: &Cold, host: &Host) {
 fn a_job_starts_before_the_download_ends() {
     for encoding in [Encoding::Members, Encoding::Frames] {
         let Some((cold, host)) = held(None, encoding) else { return };
-        let script = format!("echo begun; wc -c < {HELD}; exit 3");
+        let script = format!("echo begun; cat {HELD} | wc -c; exit 3");
         let (child, out, line) = start(&cold, &[], &script);
         assert_eq!(line, "begun\n");
         let archive = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
