@@ -395,7 +395,7 @@ fn an_installation_is_resumed_after_a_network_failure() {
     assert!(fetched < size * 6 / 10, "{fetched} of {size}");
 }
 
-/// The installation that it waits for is killed while it waits.
+/// SEC-D03: also if the killed one began before the command, and so was in use when that cleaned up.
 #[test]
 fn an_installation_that_waits_for_a_killed_one_resumes_it() {
     use std::process::Stdio;
