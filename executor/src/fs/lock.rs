@@ -100,6 +100,15 @@ impl Lock {
         Ok(Some(Self { name, file: Some(file) }))
     }
 
+    /// The same lock once more: it is released when both are dropped.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub(crate) fn again(&self) -> std::io::Result<Self> {
+        let file = self.file.as_ref().map(File::try_clone).transpose()?;
+        Ok(Self { name: self.name.clone(), file })
+    }
+
     /// Its name, such as `NAME-VERSION`.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -191,7 +200,10 @@ mod tests {
         let holder = format!("demo-1.0.0 is being changed by process {};", std::process::id());
         assert!(error.starts_with(&holder), "{error}");
         let other = wait("demo-1.1.0").unwrap();
+        let again = held.again().unwrap();
         drop(held);
+        assert!(Lock::try_now(&directory, "demo-1.0.0").unwrap().is_none());
+        drop(again);
         drop((wait("demo-1.0.0").unwrap(), other));
         let mode = fs::metadata(base.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "no other user may open it");

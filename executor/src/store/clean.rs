@@ -38,13 +38,13 @@ impl Store {
             clean_downloads(&downloads);
         }
         if let Some(interrupted) = interrupted {
-            clean_interrupted(own, &work, &interrupted)?;
+            clean_interrupted(own, &work, &interrupted, held)?;
         }
         if let Some(staging) = &staging {
             clean_staging(own, &work, staging, held)?;
         }
         if let Some(receipts) = receipts {
-            clean_receipts(own, &work, staging.as_ref(), &receipts)?;
+            clean_receipts(own, &work, (staging.as_ref(), &receipts), held)?;
         }
         if let Some(removed) = removed {
             in_use::delete_unused(&removed, self.kept);
@@ -84,10 +84,11 @@ fn clean_interrupted(
     own: &Directory,
     work: &Directory,
     interrupted: &Directory,
+    held: Option<&Lock>,
 ) -> Result<(), Error> {
     for version in names(interrupted) {
         if own.has(&format!("{version}/runtime.yml")) || interrupted.is_older(&version, KEPT_FOR) {
-            let Some(_lock) = free(work, &version)? else { continue };
+            let Some(_lock) = free(work, &version, held)? else { continue };
             _ = interrupted.remove_tree(&version);
         }
     }
@@ -103,10 +104,8 @@ fn clean_staging(
 ) -> Result<(), Error> {
     for name in names(staging) {
         let version = unique_name::version(&name);
-        let held = held.filter(|lock| lock.name() == version);
-        let taken = if held.is_none() { free(work, version)? } else { None };
-        let Some(lock) = held.or(taken.as_ref()) else { continue };
-        if unique_name::is_stale(staging, &name, lock) {
+        let Some(lock) = free(work, version, held)? else { continue };
+        if unique_name::is_stale(staging, &name, &lock) {
             // The old runtime of a replacement that was killed before the new one was renamed.
             if let Ok(Some(left)) = staging.enter(&name) {
                 _ = left.rename_new(ASIDE, own, version);
@@ -125,8 +124,8 @@ fn clean_staging(
 fn clean_receipts(
     own: &Directory,
     work: &Directory,
-    staging: Option<&Directory>,
-    receipts: &Directory,
+    (staging, receipts): (Option<&Directory>, &Directory),
+    held: Option<&Lock>,
 ) -> Result<(), Error> {
     let whole = |version: &str| own.has(&format!("{version}/runtime.yml"));
     for name in names(receipts) {
@@ -134,7 +133,7 @@ fn clean_receipts(
         if whole(version) {
             continue;
         }
-        let Some(_lock) = free(work, version)? else { continue };
+        let Some(_lock) = free(work, version, held)? else { continue };
         // Without shared locks, another machine may be about to rename it into place.
         let coming = staging.map(names).unwrap_or_default();
         if coming.iter().any(|name| unique_name::version(name) == version) || whole(version) {
@@ -146,8 +145,11 @@ fn clean_receipts(
     Ok(())
 }
 
-/// Takes the lock of `version` if it is free.
-fn free(work: &Directory, version: &str) -> Result<Option<Lock>, Error> {
+/// The lock of `version`, if it is `held` or free.
+fn free(work: &Directory, version: &str, held: Option<&Lock>) -> Result<Option<Lock>, Error> {
+    if let Some(lock) = held.filter(|lock| lock.name() == version) {
+        return Ok(lock.again().ok());
+    }
     match Lock::try_now(work, version) {
         // A read-only file system, for example.
         Err(Error::File { .. }) => Ok(None),

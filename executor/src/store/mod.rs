@@ -486,6 +486,22 @@ mod tests {
         assert!(!dead.exists() && staging.directory().path().exists());
     }
 
+    /// The rest of a removal in place, too, which would be in the way of the installation.
+    #[test]
+    fn a_lock_is_taken_with_the_leftovers_of_its_version_removed() {
+        let (base, store) = store();
+        let (name, version) = ("half".parse().unwrap(), "1.0.0".parse().unwrap());
+        drop(store.lock(&name, &version).unwrap());
+        let at = |path: &str| base.path().join("store").join(path);
+        let left = [".joblet/staging/half-1.0.0", ".joblet/receipts/half-1.0.0.json", "half-1.0.0"];
+        for path in [left[0], ".joblet/receipts", "half-1.0.0/lib"] {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        fs::write(at(left[1]), "").unwrap();
+        let _lock = store.lock(&name, &version).unwrap();
+        assert_eq!(left.map(|path| at(path).exists()), [false; 3]);
+    }
+
     #[test]
     fn the_system_store_is_not_changed() {
         let (base, store) = store();
